@@ -1,0 +1,54 @@
+# Every target sets up .venv by itself. PYTHON=/path/to/python chooses another one.
+SHELL := /bin/bash
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+  $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help book test lint format lab notebooks bench doctor clean
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+book: $(STAMP)  ## execute every chapter and render _build/html
+	@$(BIN)/python book/build.py
+
+test: $(STAMP)  ## run the tests and print the coverage of crl_mini
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing
+
+lint: $(STAMP)  ## check style, formatting and the Colab twins
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python book/twins.py --check
+
+format: $(STAMP)  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lab: $(STAMP)  ## open the chapters in JupyterLab
+	$(BIN)/jupyter lab book/chapters
+
+notebooks: $(STAMP)  ## make the Colab twins (.ipynb) of the chapters
+	$(BIN)/python book/twins.py
+
+bench: $(STAMP)  ## measure speed on this machine
+	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
+
+doctor: $(STAMP)  ## say what will run here and how long it takes
+	@$(BIN)/python -m crl_mini doctor
+
+clean:  ## delete what was built (not .venv)
+	rm -rf _build
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+	  echo "crl_mini needs Python 3.11 or newer; found: $$(python3 -V 2>&1)." >&2; \
+	  echo "Install one and run: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "This Python cannot make virtual environments (on Debian and Ubuntu:" >&2; \
+	  echo "apt install python3-venv); conda users: see environment.yml." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[book,dev]"
+	@touch $@

@@ -1,0 +1,103 @@
+"""One real browser for every test that looks at pages or widgets."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HTML = ROOT / "_build" / "html"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium; the test is skipped where none is installed."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        pytest.skip("no Chromium on this machine (Debian: apt install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable, headless=True, args=CHROMIUM_FLAGS
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page_factory(browser) -> Iterator[Callable]:
+    """`page_factory(url=None, width=1280, height=900, **context)` opens a page.
+
+    `page.errors` lists console errors and uncaught exceptions, `page.external` every
+    request for anything but a local file, the local server, data: and blob:.
+    Further keywords go to the browser context (`color_scheme="dark"`, ...).
+    """
+    with ExitStack() as stack:
+
+        def open_page(url=None, width=1280, height=900, **context):
+            viewport = {"width": width, "height": height}
+            ctx = browser.new_context(viewport=viewport, **context)
+            stack.callback(ctx.close)
+            page = ctx.new_page()
+            page.errors, page.external = [], []
+            page.on(
+                "console",
+                lambda m: page.errors.append(m.text) if m.type == "error" else None,
+            )
+            page.on("pageerror", lambda e: page.errors.append(str(e)))
+            page.on("request", lambda r: _note_external(page, r.url))
+            if url is not None:
+                page.goto(url, wait_until="load")
+            return page
+
+        yield open_page
+
+
+def _note_external(page, url: str) -> None:
+    if not url.startswith(("file:", "data:", "blob:", "about:", "http://127.0.0.1")):
+        page.external.append(url)
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[Path], str]]:
+    """`serve(folder)` serves a folder on this machine and returns its address."""
+    with ExitStack() as stack:
+
+        def start(folder: Path) -> str:
+            handler = functools.partial(_QuietHandler, directory=str(folder))
+            server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def book() -> Path:
+    """The folder of the built book; the test is skipped before `make book`."""
+    if not (HTML / "index.html").exists():
+        pytest.skip("the book is not built (run `make book` first)")
+    return HTML
