@@ -1,0 +1,375 @@
+"""Make the Colab twin (.ipynb, without outputs) of each chapter: `make notebooks`.
+
+Colab knows neither MyST's directives nor its roles: they become plain Markdown, HTML's
+<details>, and \\tag{} numbers that agree with the book's.
+
+    python book/twins.py            write the twins
+    python book/twins.py --check    exit with 1 where a twin differs from its chapter
+    python book/twins.py --format   let ruff format the code cells of the chapters
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import posixpath
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import yaml
+from pybtex.database import parse_file
+
+BOOK = Path(__file__).resolve().parent
+CHAPTERS = BOOK / "chapters"
+CONFIG = yaml.safe_load((BOOK.parent / "_config.yml").read_text())
+REPOSITORY = CONFIG["repository"]["url"]
+BRANCH = CONFIG["repository"]["branch"]
+COLAB = REPOSITORY.replace(
+    "https://github.com", CONFIG["launch_buttons"]["colab_url"] + "/github"
+)
+
+SETUP = f"""\
+# @title Set-up: Colab needs this cell, your own machine does not
+import importlib.util
+import sys
+
+if importlib.util.find_spec("crl_mini") is None:
+    %pip install --quiet "crl_mini @ git+{REPOSITORY}"
+if "google.colab" in sys.modules:
+    from google.colab import output
+
+    output.enable_custom_widget_manager()"""
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
+FOLDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+
+ADMONITIONS = ("note", "tip", "hint", "important", "warning", "seealso")
+DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{([\w-]+)\} *(.*)$")
+OPTION = re.compile(r"^:([\w-]+): *(.*)$")
+MATH_END = re.compile(r"^(.*?)\$\$ *(?:\(([\w-]+)\))? *$")
+BLOCK = re.compile(r"```|:::|\$\$|%|\([\w-]+\)=$")
+EXERCISE = re.compile(r"^[`:]{3,}\{exercise\}.*\n(?::.*\n)*?:label: *(\S+)", re.M)
+TARGET = re.compile(r"^\(([\w-]+)\)=$")
+# In prose: a role, or else code or mathematics to be left alone, or a link.
+ROLE = r"\{(?P<role>[a-z:]+)\}`(?P<content>[^`]+)`"
+LEAVE = r"(`+).+?(?<!`)\3(?!`)|\$[^$]+\$"
+LINK = r"(?P<bang>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)"
+INLINE = re.compile(f"{ROLE}|{LEAVE}|{LINK}", re.S)
+STRAY = re.compile(r"^.*[`:]{3,}\{.*$", re.M)
+CODE_CELL = re.compile(
+    r"^(```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*\n*)(.*?)^```$", re.M | re.S
+)
+
+
+class Labels:
+    """Where each label of the book stands, and what a reference to it reads."""
+
+    def __init__(self, chapters: list[Path]):
+        self.equations: dict[str, tuple[str, str]] = {}
+        self.texts: dict[str, tuple[str, str]] = {}
+        for path in chapters:
+            self._scan(path.stem, path.read_text())
+        self.sources = parse_file(BOOK / "references.bib").entries
+
+    def _scan(self, stem: str, text: str) -> None:
+        chapter = int(stem[:2])
+        prefix = f"{chapter}." if chapter else ""
+        for k, label in enumerate(re.findall(r"\$\$ *\(([\w-]+)\) *$", text, re.M), 1):
+            self.equations[label] = stem, f"{prefix}{k}"
+        for k, label in enumerate(EXERCISE.findall(text), 1):
+            self.texts[label] = stem, f"Exercise {prefix}{k}"
+        for label, title in re.findall(r"^\(([\w-]+)\)=\n+#+ +(.+)$", text, re.M):
+            self.texts[label] = stem, title
+        self.texts[stem] = stem, re.search(r"^# +(.+)$", text, re.M)[1]
+
+    def cite(self, key: str, parentheses: bool) -> str:
+        """Author and year, linked to arXiv where the source has a number there."""
+        entry = self.sources[key]
+        people = entry.persons["author"]
+        names = [
+            " ".join(map(str, [*p.prelast_names, *p.rich_last_names])) for p in people
+        ]
+        who = names[0] if len(names) == 1 else f"{names[0]} et al."
+        who = " and ".join(names) if len(names) == 2 else who
+        year = entry.fields["year"]
+        text = f"{who}, {year}" if parentheses else f"{who} ({year})"
+        eprint = entry.fields.get("eprint")
+        return f"[{text}](https://arxiv.org/abs/{eprint})" if eprint else text
+
+
+class Twin:
+    """Turns one chapter's MyST into what every notebook program understands."""
+
+    def __init__(self, path: Path, labels: Labels):
+        self.path, self.stem, self.labels = path, path.stem, labels
+        self.solution: str | None = None  # the exercise whose solution is open
+
+    def fail(self, problem: str):
+        raise SystemExit(f"{self.path}: {problem}")
+
+    def notebook(self) -> nbformat.NotebookNode:
+        source = jupytext.read(self.path, fmt="md:myst")
+        cells = [self.code(SETUP, FOLDED)]
+        for cell in source.cells:
+            if cell.cell_type == "code":
+                cells.append(self.chapter_code(cell))
+            else:
+                text = self.markdown(cell.source)
+                cells += [nbformat.v4.new_markdown_cell(text)] if text else []
+        if self.solution:
+            self.fail(f"the solution to {self.solution} has no {{solution-end}}")
+        seen: dict[str, int] = {}
+        for cell in cells:  # ids from the content: the same chapter, the same bytes
+            key = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
+            seen[key] = seen.get(key, 0) + 1
+            cell.id = f"{key}-{seen[key]}"
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+        return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+    def code(self, source: str, metadata: dict) -> nbformat.NotebookNode:
+        return nbformat.v4.new_code_cell(source, metadata=metadata)
+
+    def chapter_code(self, cell) -> nbformat.NotebookNode:
+        tags = cell.metadata.get("tags", [])
+        metadata = {"tags": tags} if tags else {}
+        if self.solution:
+            return self.code(
+                f"# @title Solution to {self.solution}\n{cell.source}",
+                metadata | FOLDED,
+            )
+        folded = FOLDED if FOLDING_TAGS & set(tags) else {}
+        return self.code(cell.source, metadata | folded)
+
+    def markdown(self, source: str) -> str:
+        """One Markdown cell; text inside an open solution is folded."""
+        out = []
+        for part in re.split(
+            r"(^[`:]{3,}\{solution-(?:start|end)\}[^`:]*(?:\n:.*)*"
+            r"\n[`:]{3,}$)",
+            source,
+            flags=re.M,
+        ):
+            start = re.match(r"[`:]+\{solution-start\} *(\S+)", part)
+            if start:
+                self.solution = self.reference(start[1])[1].lower()
+            elif re.match(r"[`:]+\{solution-end\}", part):
+                self.solution = None
+            elif text := self.blocks(part.splitlines()):
+                summary = f"Solution to {self.solution}"
+                out.append(details(summary, text) if self.solution else text)
+        return "\n\n".join(out)
+
+    def blocks(self, lines: list[str]) -> str:
+        out, prose, rest = [], [], list(lines)
+
+        def flush():
+            out.extend([self.inline("\n".join(prose))] if prose else [])
+            prose.clear()
+
+        while rest:
+            line = rest.pop(0)
+            if BLOCK.match(line):
+                flush()
+            directive = DIRECTIVE.match(line)
+            if directive:
+                body = self.until_close(rest, directive[1])
+                text = self.directive(directive[2], directive[3], body)
+                out += [*([""] if out and out[-1] else []), text]
+                out += [""] if rest and rest[0] else []
+            elif line.startswith("```"):
+                out += [line, *self.until_close(rest, "```"), "```"]
+            elif line.startswith("$$"):
+                out.append(self.display_math(line, rest))
+            elif target := TARGET.match(line):
+                out.append(f'<a id="{target[1]}"></a>\n')
+            elif not line.startswith("%"):  # a comment
+                prose.append(line)
+        flush()
+        return "\n".join(out).strip()
+
+    def until_close(self, rest: list[str], fence: str) -> list[str]:
+        body = []
+        while rest:
+            line = rest.pop(0)
+            if re.fullmatch(f"{fence}{fence[0]}* *", line):
+                return body
+            body.append(line)
+        return self.fail(f"{fence} is not closed: {body[:1]}")
+
+    def display_math(self, line: str, rest: list[str]) -> str:
+        body, line = [], line[2:]
+        while not (end := MATH_END.match(line)):
+            body.append(line)
+            if not rest:
+                self.fail(f"$$ is not closed: {body[:2]}")
+            line = rest.pop(0)
+        text = "\n".join([*body, end[1]]).strip()
+        if end[2]:
+            text += f"\n\\tag{{{self.equation(end[2])[1]}}}"
+        return f"$$\n{text}\n$$"
+
+    def directive(self, name: str, argument: str, body: list[str]) -> str:
+        options = {}
+        while body and (option := OPTION.match(body[0])):
+            options[option[1]] = option[2]
+            body.pop(0)
+        text = self.blocks(body)
+        argument = self.inline(argument)
+        if name == "dropdown" or "dropdown" in options.get("class", ""):
+            if name == "solution":
+                argument = f"Solution to {self.reference(argument)[1].lower()}"
+            return details(argument or name.title(), text)
+        if name == "exercise":
+            number = self.reference(options["label"])[1]
+            title = f"{number} ({argument})" if argument else number
+            return f'<a id="{options["label"]}"></a>\n\n**{title}**\n\n{text}'
+        if name in ("figure", "image"):
+            image = f"![{options['alt']}]({self.raw(argument)})"
+            return f"{image}\n\n{text}".strip()
+        if name == "admonition":
+            return quote(f"**{argument}**\n\n{text}")
+        if name in ADMONITIONS:
+            return quote(
+                f"**{'See also' if name == 'seealso' else name.title()}**\n\n{text}"
+            )
+        return self.fail(f"twins.py does not know the directive {{{name}}}")
+
+    def inline(self, text: str) -> str:
+        if stray := STRAY.search(text):
+            self.fail(
+                f"directives start at the margin, without indentation: {stray[0]}"
+            )
+        return INLINE.sub(self.replace, text)
+
+    def replace(self, match: re.Match) -> str:
+        if match["role"]:
+            return self.role(match["role"], " ".join(match["content"].split()))
+        if match["target"]:
+            return self.link(match[0], match["bang"], match["text"], match["target"])
+        return match[0]
+
+    def role(self, name: str, content: str) -> str:
+        titled = re.fullmatch(r"(.+?) *<(.+)>", content, re.S)
+        text, target = (titled[1], titled[2]) if titled else ("", content)
+        if name == "eq":
+            stem, number = self.equation(target)
+            link = "" if stem == self.stem else f"({self.colab(stem)})"
+            return f"[({number})]{link}" if link else f"({number})"
+        if name in ("ref", "numref", "doc", "prf:ref"):
+            stem, found = self.reference(target.rsplit("/", 1)[-1])
+            local = stem == self.stem
+            return f"[{text or found}]({f'#{target}' if local else self.colab(stem)})"
+        if name == "term":
+            return f"[{text or target}]({self.github('appendix/glossary.md')})"
+        if name.startswith("py:"):
+            short = target.rsplit(".", 1)[-1] if target[0] == "~" else target
+            call = "()" if name in ("py:func", "py:meth") else ""
+            return f"`{text or short + call}`"
+        if name.startswith("cite"):
+            parentheses = name != "cite:t"
+            keys = [k.strip() for k in target.split(",")]
+            cited = "; ".join(self.labels.cite(k, parentheses) for k in keys)
+            return f"({cited})" if parentheses else cited
+        if name == "math":
+            return f"${content}$"
+        return self.fail(f"twins.py does not know the role {{{name}}}`{content}`")
+
+    def link(self, whole: str, bang: str, text: str, target: str) -> str:
+        if bang:
+            return f"![{text}]({self.raw(target)})"
+        if re.match(r"[a-z]+:|#", target):
+            return whole
+        path, _, anchor = target.partition("#")
+        if (CHAPTERS / path).parent == CHAPTERS and path.endswith(".md"):
+            return f"[{text}]({self.colab(path[:-3])})"
+        page = posixpath.normpath(f"chapters/{path}")
+        return f"[{text}]({self.github(page)}{'#' if anchor else ''}{anchor})"
+
+    def equation(self, label: str) -> tuple[str, str]:
+        if label not in self.labels.equations:
+            self.fail(f"no equation is labelled {label!r}")
+        return self.labels.equations[label]
+
+    def reference(self, label: str) -> tuple[str, str]:
+        if label not in self.labels.texts:
+            self.fail(f"no exercise, heading or chapter is labelled {label!r}")
+        return self.labels.texts[label]
+
+    def colab(self, stem: str) -> str:
+        return f"{COLAB}/blob/{BRANCH}/book/chapters/{stem}.ipynb"
+
+    def github(self, page: str) -> str:
+        return f"{REPOSITORY}/blob/{BRANCH}/book/{page}"
+
+    def raw(self, image: str) -> str:
+        page = posixpath.normpath(f"book/chapters/{image}")
+        return f"{REPOSITORY}/raw/{BRANCH}/{page}"
+
+
+def details(summary: str, text: str) -> str:
+    return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
+def quote(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+
+
+def chapters() -> list[Path]:
+    return sorted(CHAPTERS.glob("[0-9][0-9]-*.md"))
+
+
+def twins() -> dict[Path, str]:
+    """The text of each twin, by its path."""
+    labels = Labels(chapters())
+    return {
+        path.with_suffix(".ipynb"): nbformat.writes(Twin(path, labels).notebook())
+        + "\n"
+        for path in chapters()
+    }
+
+
+def stale() -> list[str]:
+    """What is wrong with the twins on disk, one line each."""
+    wanted = twins()
+    strays = set(CHAPTERS.glob("*.ipynb")) - set(wanted)
+    return [f"{path.name} has no chapter" for path in sorted(strays)] + [
+        f"{path.name} does not agree with its chapter"
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text() != text
+    ]
+
+
+def format_cell(match: re.Match) -> str:
+    ruff = [str(Path(sys.executable).with_name("ruff")), "format", "-"]
+    done = subprocess.run(ruff, input=match[2], capture_output=True, text=True)
+    if done.returncode:  # a cell with a magic, say: leave it as it is
+        return match[0]
+    return f"{match[1]}{done.stdout}```"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument("--format", action="store_true", help="format the chapters")
+    args = parser.parse_args()
+    if args.format:
+        for path in chapters():
+            path.write_text(CODE_CELL.sub(format_cell, path.read_text()))
+    elif args.check:
+        problems = stale()
+        print("\n".join(problems) or "The twins agree with their chapters.")
+        if problems:
+            print("Run `make notebooks`.", file=sys.stderr)
+        return bool(problems)
+    else:
+        for path, text in twins().items():
+            path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
