@@ -259,7 +259,9 @@ class Twin:
             stem, number = self.equation(target)
             link = "" if stem == self.stem else f"({self.colab(stem)})"
             return f"[({number})]{link}" if link else f"({number})"
-        if name in ("ref", "numref", "doc", "prf:ref"):
+        if name == "doc" and target.startswith("../"):
+            return self.link("", "", text or target[3:], f"{target}.md")
+        if name in ("ref", "numref", "doc"):
             stem, found = self.reference(target.rsplit("/", 1)[-1])
             local = stem == self.stem
             return f"[{text or found}]({f'#{target}' if local else self.colab(stem)})"

@@ -1,0 +1,115 @@
+"""What is installed, on which machine, and how long things take here."""
+
+import os
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from crl_mini.agents.crl import CRL, CRLConfig
+from crl_mini.replay import Batch
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "anywidget")
+
+#: Work measured once, in units of the updates that `updates_per_second` counts.
+JOBS = {
+    "20,000 updates of CRL on states": 20_000,
+}
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_gib() -> float:
+    """Physical memory in GiB (NaN where the system does not tell)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return float("nan")
+
+
+def _median_seconds(step, seconds: float) -> float:
+    """Median time of `step()`, repeated for about that many seconds."""
+    step()  # compiles
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def matmul_gflops(n: int = 1024, seconds: float = 0.5) -> float:
+    """Billions of float32 operations a second in n x n matrix products."""
+    x = jnp.ones((n, n))
+    product = jax.jit(jnp.matmul)
+    return (
+        2e-9
+        * n**3
+        / _median_seconds(lambda: product(x, x).block_until_ready(), seconds)
+    )
+
+
+def updates_per_second(batch_size: int = 256, seconds: float = 1.5) -> float:
+    """CRL updates (critic and actor) a second on 4-dimensional states."""
+    s_space, a_space = spaces.Box(-1, 1, (4,)), spaces.Box(-1, 1, (2,))
+    config = CRLConfig(batch_size=batch_size)
+    agent = CRL.create(config, s_space, a_space, key=jax.random.key(0))
+    s = jax.random.normal(jax.random.key(1), (batch_size, 4))
+    batch = Batch(s=s, a=jnp.tanh(s[:, :2]), g=s[::-1])
+
+    def step():
+        nonlocal agent
+        agent, metrics = agent.update(batch)
+        jax.block_until_ready(metrics)
+
+    return 1 / _median_seconds(step, seconds)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"{package} (missing)"
+
+
+def report() -> str:
+    """Measure for a few seconds and describe this machine, one fact a line."""
+    devices = jax.devices()
+    rate = updates_per_second()
+    rows = [
+        ("crl_mini", f"{_installed('crl_mini')}, Python {platform.python_version()}"),
+        ("python", sys.executable),
+        ("packages", ", ".join(_installed(name) for name in PACKAGES)),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        (
+            "device",
+            f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
+        ),
+        ("cores", f"{usable_cores()} usable"),
+        ("memory", f"{memory_gib():.1f} GiB"),
+        ("matmul", f"{matmul_gflops():,.0f} GFLOP/s (float32, 1024 x 1024)"),
+        ("CRL", f"{rate:,.0f} updates/s (batch 256, two hidden layers of 256)"),
+    ]
+    jobs = [(job, _duration(updates / rate)) for job, updates in JOBS.items()]
+    return "\n".join(
+        [
+            *(f"{name:10}{value}" for name, value in rows),
+            "",
+            "What runs here, and about how long it takes:",
+            *(f"  {job:36}{duration}" for job, duration in jobs),
+        ]
+    )

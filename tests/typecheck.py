@@ -1,0 +1,5 @@
+"""The run-time type checker of the tests: beartype, taking an int where a float fits."""
+
+from beartype import BeartypeConf, beartype
+
+typechecked = beartype(conf=BeartypeConf(is_pep484_tower=True))
