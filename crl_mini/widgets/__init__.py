@@ -1,0 +1,18 @@
+"""The book's interactive figures: alive in a page without a kernel, in Lab and Colab.
+
+A cell whose last line is a widget shows it.
+"""
+
+from crl_mini.widgets.density_ratio.widget import DensityRatio
+from crl_mini.widgets.free_offsets.widget import FreeOffsets
+from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
+from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
+from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
+
+__all__ = [
+    "DensityRatio",
+    "FreeOffsets",
+    "LogitsScrubber",
+    "OccupancyMaze",
+    "SamplerExplorer",
+]

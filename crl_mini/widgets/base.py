@@ -1,0 +1,177 @@
+"""What the widgets share: their files, their static picture, their checks, mazes.
+
+A widget computes everything in JavaScript, so that it is alive in a page without a
+kernel; Python checks the input, ships the data and draws the picture that stands in
+the page where there is no JavaScript.
+"""
+
+import base64
+import html
+import inspect
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+from IPython.display import display
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from crl_mini import checks
+from crl_mini.envs.maze import GridMaze
+
+HERE = Path(__file__).parent
+BLUE, ORANGE, GREEN = "#0072b2", "#c14a00", "#00795a"
+
+
+class Widget(anywidget.AnyWidget):
+    """An anywidget made of several files, with a picture for pages without JavaScript.
+
+    Subclasses name their scripts, ``class Mine(Widget, files=("common", "mine"))``;
+    these become one module. The docstring's first line describes their `fallback`.
+    """
+
+    def __init_subclass__(cls, files: tuple[str, ...] = (), **kwargs):
+        super().__init_subclass__(**kwargs)
+        if files:
+            css = [HERE / f"{name}.css" for name in files]
+            cls._esm = "\n".join((HERE / f"{name}.js").read_text() for name in files)
+            cls._css = "\n".join(path.read_text() for path in css if path.exists())
+
+    def fallback(self) -> Figure:
+        """The widget's first view as a figure, computed in Python."""
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        """Show the picture to readers without JavaScript, then the widget."""
+        png = io.BytesIO()
+        self.fallback().savefig(png, dpi=80, bbox_inches="tight")
+        source = base64.b64encode(png.getvalue()).decode()
+        alt = html.escape(inspect.getdoc(type(self)).splitlines()[0], quote=True)
+        image = f'<img alt="{alt}" src="data:image/png;base64,{source}">'
+        picture = {"text/html": f"<noscript>{image}</noscript>", "text/plain": alt}
+        display(picture, raw=True)
+        display(*self._repr_mimebundle_()[:1], raw=True)
+
+
+class Checked:
+    """A synced trait whose values must pass ``check(name, value)``."""
+
+    def __init__(self, default, check: Callable[[str, object], None], **kwargs):
+        super().__init__(default, **kwargs)
+        self.check = check
+        self.tag(sync=True)
+
+    def validate(self, obj, value):
+        """The value, if its type and range are right."""
+        value = super().validate(obj, value)
+        self.check(self.name, value)
+        return value
+
+
+class Real(Checked, traitlets.Float):
+    """A synced, checked float."""
+
+
+class Whole(Checked, traitlets.Int):
+    """A synced, checked integer."""
+
+
+class Name(Checked, traitlets.Unicode):
+    """A synced, checked string."""
+
+
+def within(low: float, high: float) -> Callable[[str, float], None]:
+    """A check that low <= value <= high."""
+
+    def check(name: str, value: float) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"{name} must lie in [{low}, {high}]; got {value}")
+
+    return check
+
+
+def named(*allowed: str) -> Callable[[str, str], None]:
+    """A check that the value is one of the allowed names."""
+    return lambda name, value: checks.one_of(name, value, allowed)
+
+
+def discount(default: float = 0.9) -> Real:
+    """A trait for a discount inside (0, 1)."""
+    return Real(default, lambda name, value: checks.inside(name, value, 0, 1))
+
+
+seed_trait = lambda: Whole(0, within(0, 2**20))  # noqa: E731
+
+
+class MazeWidget(Widget):
+    """A widget on an exact maze; ships cells, transitions (sparse) and the policy."""
+
+    shape = traitlets.List().tag(sync=True)  # [H, W]
+    cells = traitlets.List().tag(sync=True)  # S pairs [row, column]
+    triples = traitlets.Bytes().tag(sync=True)  # uint16 s, a, s' of each transition
+    probs = traitlets.Bytes().tag(sync=True)  # float64 probability of each
+    policy = traitlets.Bytes().tag(sync=True)  # float64 (S, A)
+    gamma = discount()
+    goal = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        maze: GridMaze,
+        policy: Float[np.ndarray, "..."] | None = None,
+        goal: int | None = None,
+        **kwargs,
+    ):
+        policy = maze.uniform_policy if policy is None else np.asarray(policy, float)
+        checks.shaped("policy", policy, (maze.n_states, maze.n_actions))
+        checks.finite("policy", policy)
+        if policy.min() < 0 or not np.allclose(policy.sum(1), 1):
+            raise ValueError("policy must hold probabilities; its rows must sum to 1")
+        self.maze, self.pi = maze, policy
+        triples = np.argwhere(maze.P > 0)
+        super().__init__(
+            shape=list(maze.walls.shape),
+            cells=maze.cells.tolist(),
+            triples=triples.astype("<u2").tobytes(),
+            probs=maze.P[tuple(triples.T)].astype("<f8").tobytes(),
+            policy=policy.astype("<f8").tobytes(),
+            goal=maze.n_states - 1 if goal is None else int(goal),
+            **kwargs,
+        )
+
+    @traitlets.validate("goal", "start")
+    def _is_a_state(self, proposal) -> int:
+        within(0, len(self.cells) - 1)(proposal.trait.name, proposal.value)
+        return proposal.value
+
+
+def draw_maze(
+    ax: Axes,
+    maze: GridMaze,
+    goal: int,
+    values: Float[np.ndarray, " S"] | None = None,
+    greedy: Float[np.ndarray, "S A"] | None = None,
+    broken: np.ndarray | None = None,
+) -> None:
+    """Cells (coloured by value), the goal, and arrows where `greedy` is positive."""
+    image = np.full(maze.walls.shape, np.nan)
+    image[tuple(maze.cells.T)] = 1 if values is None else values
+    norm = LogNorm(vmin=max(np.nanmin(image), np.nanmax(image) * 1e-6))
+    shown = ax.imshow(image, norm=norm, cmap="Greys" if values is None else "viridis")
+    if values is not None:
+        ax.figure.colorbar(shown, ax=ax, shrink=0.7)
+    row, col = maze.cells.T
+    for a, (down, right) in enumerate(maze.MOVES):
+        for bad, colour in ((False, "0.6"), (True, ORANGE)):
+            on = (greedy[:, a] > 0) & (
+                (broken == bad) if broken is not None else not bad
+            )
+            arrow = (np.full(on.sum(), 0.4 * right), np.full(on.sum(), 0.4 * down))
+            style = {"scale": 1, "scale_units": "xy", "angles": "xy", "width": 0.008}
+            ax.quiver(col[on], row[on], *arrow, color=colour, **style)
+    ax.plot(*maze.cells[goal][::-1], "*", ms=14, color=ORANGE, mec="white")
+    ax.set_axis_off()

@@ -1,0 +1,43 @@
+"""Chapter 2: two densities and the logit a classifier learns from their samples."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from crl_mini.widgets.base import BLUE, ORANGE, Real, Whole, Widget, seed_trait, within
+
+MEAN, WIDTH = within(-4, 4), within(0.5, 2.5)
+
+
+class DensityRatio(Widget, files=("common", "density_ratio/widget")):
+    """Two Gaussian densities and the best logit for telling them apart.
+
+    Positives come from p, negatives from q: means in [-4, 4], widths (standard
+    deviations) in [0.5, 2.5]. `negatives` is B - 1, the negatives for each positive (1
+    to 31), `n` the number of positives (5 to 1000) that the classifier learns from.
+    """
+
+    p_mean, p_width = Real(1.0, MEAN), Real(0.7, WIDTH)
+    q_mean, q_width = Real(-0.5, MEAN), Real(1.5, WIDTH)
+    negatives, n = Whole(7, within(1, 31)), Whole(200, within(5, 1000))
+    seed = seed_trait()
+
+    def optimum(self, x: np.ndarray) -> np.ndarray:
+        """The best logit log p(x)/q(x) - log(B - 1)."""
+        p, q = self._log(x, "p"), self._log(x, "q")
+        return p - q - np.log(self.negatives)
+
+    def _log(self, x: np.ndarray, which: str) -> np.ndarray:
+        mean, width = getattr(self, f"{which}_mean"), getattr(self, f"{which}_width")
+        return -(((x - mean) / width) ** 2) / 2 - np.log(width * np.sqrt(2 * np.pi))
+
+    def fallback(self) -> Figure:
+        """Both densities and the optimal logit."""
+        x, figure = np.linspace(-6, 6, 200), Figure(figsize=(5, 4))
+        top, bottom = figure.subplots(2, sharex=True)
+        top.plot(x, np.exp(self._log(x, "p")), color=BLUE, label="p, positives")
+        top.plot(x, np.exp(self._log(x, "q")), "--", color=ORANGE, label="q, negatives")
+        bottom.plot(x, self.optimum(x), "k--", label="log p/q - log(B-1)")
+        bottom.set(ylim=(-10, 6), xlabel="x")
+        for ax in (top, bottom):
+            ax.legend(frameon=False)
+        return figure

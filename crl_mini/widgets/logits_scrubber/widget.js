@@ -1,0 +1,152 @@
+// The B x B logits of one batch through training.
+
+/** The logits of one checkpoint, (B, B): stored as low + scale * 16-bit integer. */
+export function checkpoint({ stored, low, scale, B }, k) {
+  return Float64Array.from(stored.subarray(k * B * B, (k + 1) * B * B), (x) => low + scale * x);
+}
+
+/** Share of rows whose largest logit is on the diagonal. */
+export function accuracy(logits, B) {
+  const rows = [...Array(B).keys()];
+  return rows.filter((i) => {
+    const row = logits.subarray(i * B, (i + 1) * B);
+    return row.indexOf(Math.max(...row)) === i;
+  }).length / B;
+}
+
+/** Share of values in each of n equal bins from low to high. */
+export function histogram(values, low, high, n) {
+  const counts = Array(n).fill(0);
+  values.forEach((x) => {
+    counts[clamp(Math.floor(((x - low) / (high - low)) * n), 0, n - 1)] += 1 / values.length;
+  });
+  return counts;
+}
+
+export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
+  const B = model.get("size"), steps = model.get("steps"), low = model.get("low");
+  const scale = model.get("scale"), stored = array(Uint16Array, model.get("stored"));
+  const high = low + 65535 * scale, said = readout();
+  const series = steps.map((_, k) => {
+    const logits = checkpoint({ stored, low, scale, B }, k);
+    return { logits, ...losses(logits, B), accuracy: accuracy(logits, B) };
+  });
+  let now, cell, size = 1;
+
+  const heat = picture(1 + 32 / 360, (context, width, _, colour) => {
+    size = width / B;
+    now.logits.forEach((x, k) => {
+      context.fillStyle = viridis((x - low) / (high - low)).fill;
+      const gap = size > 6 ? 0.5 : 0, i = Math.floor(k / B), j = k % B;
+      context.fillRect(j * size, i * size, size - gap, size - gap);
+    });
+    context.lineWidth = Math.max(1, size * 0.14);
+    for (let i = 0; i < B; i++) {
+      const { ink } = viridis((now.logits[i * B + i] - low) / (high - low));
+      context.strokeStyle = ink;
+      context.strokeRect((i + 0.12) * size, (i + 0.12) * size, size * 0.76, size * 0.76);
+    }
+    if (cell) {
+      Object.assign(context, { strokeStyle: colour("orange"), lineWidth: 3 });
+      context.strokeRect(cell[1] * size, cell[0] * size, size, size);
+    }
+    colourBar(context, 4, width + 6, width - 8,
+      [low, (low + high) / 2, high].map((x) => fixed(x, 1)), colour("soft"));
+  });
+  heat.tabIndex = 0;
+  heat.setAttribute("role", "application"); // it takes arrow keys: see maze.js
+  heat.setAttribute("aria-roledescription", "matrix");
+  const point = (at) => { cell = at; tell(); heat.paint(); };
+  heat.addEventListener("keydown", (event) => {
+    const step = ARROW_KEYS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    point(cell ? cell.map((x, axis) => clamp(x + step[axis], 0, B - 1)) : [0, 0]);
+  });
+  const follow = (event) => {
+    const at = [event.offsetY, event.offsetX].map((x) => Math.floor(x / size));
+    point(Math.max(...at) < B && Math.min(...at) >= 0 ? at : undefined);
+  };
+  heat.addEventListener("pointermove", follow);
+  heat.addEventListener("pointerdown", follow); // a tap reads too
+  heat.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "mouse") point(undefined);
+  });
+
+  const bars = picture(0.44, (context, width, height, colour) => {
+    const bins = 40, base = height - 18, x = (k) => (k / bins) * width;
+    const diagonal = now.logits.filter((_, k) => k % (B + 1) === 0);
+    const rest = now.logits.filter((_, k) => k % (B + 1) !== 0);
+    const both = [rest, diagonal].map((values) => histogram(values, low, high, bins));
+    const top = Math.max(...both.flat());
+    both.forEach((shares, which) => {
+      const outline = shares.flatMap((share, k) => {
+        const y = base - (share / top) * (base - 20);
+        return [[x(k), y], [x(k + 1), y]];
+      });
+      const shade = colour(which ? "blue" : "orange");
+      context.globalAlpha = 0.25;
+      context.fillStyle = shade;
+      context.beginPath();
+      [[0, base], ...outline, [width, base]].forEach(([a, b]) => context.lineTo(a, b));
+      context.fill();
+      context.globalAlpha = 1;
+      line(context, outline, shade, { dash: which ? [] : [4, 3] });
+    });
+    text(context, "negatives", 2, 8, colour("orange"));
+    text(context, "positives", width - 2, 8, colour("blue"), "right");
+    line(context, [[0, base], [width, base]], colour("line"), { width: 1 });
+    [low, (low + high) / 2, high].forEach((value, k) => text(context, fixed(value, 1),
+      (k * width) / 2, height - 7, colour("soft"), ["left", "center", "right"][k]));
+  });
+
+  const curves = picture(0.34, (context, width, height, colour) => {
+    const at = model.get("k"), x = (k) => 4 + (k / Math.max(1, steps.length - 1)) * (width - 8);
+    const curve = (value, top) => series.map((one, k) =>
+      [x(k), 22 + (1 - value(one) / top) * (height - 28)]);
+    const loss = model.get("loss"), top = Math.max(...series.map((one) => one[loss]));
+    const lines = [[curve((one) => one[loss], top), "ink", []],
+      [curve((one) => one.accuracy, 1), "green", [6, 3]]];
+    line(context, [[x(at), 18], [x(at), height]], colour("line"), { width: 2 });
+    for (const [points, shade, dash] of lines) {
+      line(context, points, colour(shade), { dash });
+      disc(context, ...points[at], 5, colour(shade), colour("paper"));
+    }
+    text(context, "loss", 2, 8, colour("ink"));
+    text(context, "accuracy", width - 2, 8, colour("green"), "right");
+  });
+
+  function tell() {
+    const k = model.get("k"), loss = model.get("loss");
+    const value = cell && now.logits[cell[0] * B + cell[1]];
+    said.textContent = `Step ${steps[k]}: loss ${fixed(now[loss], 4)}, ` +
+      `accuracy ${fixed(100 * now.accuracy, 1)} %. ` + (cell
+      ? `f(s${cell[0]}, a${cell[0]}, g${cell[1]}) = ${fixed(value, 2)}, ` +
+        `${cell[0] === cell[1] ? "positive" : "negative"}, probability ${pretty(sigmoid(value))}.`
+      : "");
+    Object.assign(root.dataset, { step: steps[k], loss: now[loss], accuracy: now.accuracy,
+      value: value ?? "" });
+  }
+
+  return {
+    view: [heat],
+    controls: [
+      slider(model, "k", "training step", {
+        min: 0, max: steps.length - 1, step: 1, show: (k) => String(steps[k]),
+      }),
+      select(model, "loss", "loss", LOSS_NAMES),
+      bars, curves, said,
+    ],
+    caption: "Move the slider through training. Row i is the pair (s, a), column j the goal; " +
+      "the outlined diagonal holds the positives. Hover, or focus the matrix and press the " +
+      "arrow keys, to read a logit. Accuracy: rows whose largest logit is on the diagonal.",
+    update() {
+      now = series[model.get("k")];
+      tell();
+      const { textContent } = said;
+      heat.say(`Matrix of ${B} by ${B} logits. ${textContent}`);
+      bars.say(`Histograms of positive and negative logits. ${textContent}`);
+      curves.say(`Loss and accuracy over training. ${textContent}`);
+    },
+  };
+});

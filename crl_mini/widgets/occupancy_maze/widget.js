@@ -1,0 +1,68 @@
+// Discounted occupancy of an exact maze: drag the goal, turn gamma.
+
+const DECADES = 6; // the colours span at most this many powers of ten
+
+export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (model, root) => {
+  const maze = readMaze(model), said = readout();
+  let q, values, low, high, hovered;
+  const reaching = () => model.get("mode") === "value";
+  const marker = () => model.get(reaching() ? "goal" : "start");
+  const shade = (s) => viridis(Math.log(Math.max(values[s], low) / low) / Math.log(high / low));
+  const actions = (s) => best(q.subarray(s * maze.A, (s + 1) * maze.A));
+
+  const canvas = mazeCanvas(maze, {
+    marker,
+    below: 36,
+    move: (s) => { hovered = undefined; put(model, { [reaching() ? "goal" : "start"]: s }); },
+    read: (s) => { hovered = s; tell(); canvas.paint(); },
+    scene: () => ({
+      fill: (s) => shade(s).fill,
+      ink: (s) => shade(s).ink,
+      arrows: reaching() ? actions : undefined,
+      [reaching() ? "goal" : "start"]: marker(),
+      read: hovered,
+      bar: (context, y, width, colour) => colourBar(context, 4, y, width - 8,
+        [low, Math.sqrt(low * high), high].map((x) => pretty(x, 2)), colour("soft")),
+    }),
+  });
+  canvas.addEventListener("pointerleave", () => { hovered = undefined; tell(); canvas.paint(); });
+
+  const rows = table("Q of each action in this cell", ["action", "Q", ""], ACTIONS);
+
+  function tell() {
+    const s = hovered ?? marker(), value = values[s];
+    const what = reaching() ? "value of reaching the goal" : "share of the discounted future";
+    said.textContent = `${cellName(maze, s)}: ${what} ${pretty(value, 4)}.`;
+    ACTIONS.forEach((_, a) => (reaching()
+      ? rows.fill(a, pretty(q[s * maze.A + a]), actions(s).includes(a) ? "best" : "")
+      : rows.fill(a, "–", "")));
+    Object.assign(root.dataset, { cell: s, value });
+  }
+
+  return {
+    view: [canvas],
+    controls: [
+      choice(model, "mode", "Show", { value: "reaching the goal", occupancy: "where it ends up" }),
+      slider(model, "gamma", "discount γ", {
+        min: 0.05, max: 0.99, step: 0.01,
+        show: (x) => `${Number(x.toFixed(4))} · about ${Number((1 / (1 - x)).toFixed(1))} steps`,
+      }),
+      said,
+      rows,
+    ],
+    caption: "Drag the star (the goal) or the disc (the start), or focus the maze and press " +
+      "the arrow keys; with Shift they read cells. Colours are on a log scale; arrows are the " +
+      "greedy actions, several where they tie, a dot where staying is best.",
+    update() {
+      const gamma = model.get("gamma");
+      if (reaching()) ({ q, v: values } = valueOfGoal(maze, gamma, model.get("goal")));
+      else values = occupancyFrom(maze, gamma, model.get("start"));
+      high = Math.max(...values);
+      low = Math.max(Math.min(...values), high * 10 ** -DECADES);
+      tell();
+      root.dataset.marker = marker();
+      canvas.say(`Maze, ${reaching() ? "goal" : "start"}: ${cellName(maze, marker())}, ` +
+        `discount ${gamma}; value there ${pretty(values[marker()], 4)}`);
+    },
+  };
+});

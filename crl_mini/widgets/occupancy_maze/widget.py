@@ -1,0 +1,43 @@
+"""Chapter 1: drag the goal and the discount on an exact maze."""
+
+import numpy as np
+import traitlets
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from crl_mini import occupancy
+from crl_mini.envs.maze import GridMaze
+from crl_mini.widgets.base import MazeWidget, Name, draw_maze, named
+
+
+class OccupancyMaze(MazeWidget, files=("common", "maze", "occupancy_maze/widget")):
+    """Maze coloured by the value of reaching a goal, with greedy arrows.
+
+    `mode` "value" shows V_g(s) of reaching `goal`; "occupancy" shows where the agent
+    ends up from `start`. `maze` is a `GridMaze`, `policy` (S, A) rows of probabilities
+    (uniform unless given), `gamma` in (0, 1), `goal` a state number (the last unless
+    given). Raises ``ValueError`` for anything else.
+    """
+
+    start = traitlets.Int(0).tag(sync=True)
+    mode = Name("value", named("value", "occupancy"))
+
+    def __init__(
+        self,
+        maze: GridMaze,
+        policy: Float[np.ndarray, "..."] | None = None,
+        gamma: float = 0.9,
+        goal: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(maze, policy=policy, gamma=gamma, goal=goal, **kwargs)
+
+    def fallback(self) -> Figure:
+        """Value of reaching the goal, with greedy arrows."""
+        M = occupancy.discounted_occupancy(self.maze.P, self.pi, self.gamma)
+        q = M[..., self.goal]  # (S, A)
+        greedy = occupancy.greedy_policy(M)[:, self.goal]
+        figure = Figure(figsize=(5, 4))
+        values = (self.pi * q).sum(1)
+        draw_maze(figure.add_subplot(), self.maze, self.goal, values, greedy)
+        return figure

@@ -1,0 +1,607 @@
+"""Widgets: their numbers against the library, and their behaviour in a real browser."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import traitlets
+from ipywidgets.embed import embed_data
+from scipy import optimize, stats
+
+from crl_mini import occupancy, widgets
+from crl_mini.envs.maze import GridMaze
+from crl_mini.losses import LOSSES, logsumexp_penalty
+from crl_mini.replay import SAMPLERS, offset_pmf
+from crl_mini.widgets import base
+
+MOUNTER = Path(__file__).parents[1] / "book" / "assets" / "static-widgets.js"
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(6, 8, 8)) + np.arange(6)[:, None, None] * (2 * np.eye(8) - 1)
+STEPS = np.arange(6) * 100
+MAKE = {
+    "occupancy-maze": lambda **kw: widgets.OccupancyMaze(GridMaze(), **kw),
+    "density-ratio": lambda **kw: widgets.DensityRatio(**kw),
+    "free-offsets": lambda **kw: widgets.FreeOffsets(GridMaze(), **kw),
+    "sampler-explorer": lambda **kw: widgets.SamplerExplorer(**kw),
+    "logits-scrubber": lambda **kw: widgets.LogitsScrubber(LOGITS, STEPS, **kw),
+}
+every_widget = pytest.mark.parametrize("name", MAKE)
+
+# ---------------------------------------------------------------- the numbers, in node
+PRELUDE = """
+import fs from "fs";
+const w = await import(process.argv[2]);
+const { state, given } = JSON.parse(fs.readFileSync(0, "utf8"));
+const bytes = (x) => Uint8Array.from(Buffer.from(x.base64, "base64"));
+const view = (x) => (x?.base64 === undefined ? x : new DataView(bytes(x).buffer));
+const model = { get: (name) => view(state[name]) };
+const plain = (_, x) => (ArrayBuffer.isView(x) ? [...x] : x);
+const result = await (async () => { BODY })();
+console.log(JSON.stringify(result, plain));
+"""
+
+
+def state_of(widget):
+    """The synced state, bytes as base64: what a page would hold."""
+    state = {k: getattr(widget, k) for k in widget.keys if not k.startswith("_")}
+    state = {
+        k: v for k, v in state.items() if k not in ("layout", "tabbable", "tooltip")
+    }
+    return {
+        k: {"base64": base64.b64encode(v).decode()} if isinstance(v, bytes) else v
+        for k, v in state.items()
+    }
+
+
+@pytest.fixture
+def node(tmp_path):
+    """`node(widget, body, **given)` runs JavaScript with the widget's module as `w`."""
+    if shutil.which("node") is None:
+        pytest.skip("no node on this machine: the browser tests check the numbers")
+
+    def run(widget, body, **given):
+        module, script = tmp_path / "widget.mjs", tmp_path / "script.mjs"
+        module.write_text(widget._esm)
+        script.write_text(PRELUDE.replace("BODY", body))
+        payload = json.dumps({"state": state_of(widget), "given": given})
+        command = ["node", str(script), str(module)]
+        done = subprocess.run(command, input=payload, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def random_policy(maze):
+    return np.random.default_rng(1).dirichlet(np.ones(maze.n_actions), maze.n_states)
+
+
+@pytest.mark.parametrize(
+    ("layout", "slip", "gamma"),
+    [("FourRooms", 0.0, 0.9), ("U", 0.2, 0.99), ("Spiral", 0.1, 0.5)],
+)
+def test_maze_numbers(node, layout, slip, gamma):
+    maze = GridMaze(layout, slip)
+    pi = random_policy(maze)
+    M = occupancy.discounted_occupancy(maze.P, pi, gamma)
+    goal, start = maze.n_states // 3, 2
+    widget = widgets.OccupancyMaze(maze, pi, gamma, goal)
+    body = """
+      const maze = w.readMaze(model), gamma = model.get("gamma");
+      return { ...w.valueOfGoal(maze, gamma, model.get("goal")),
+        row: w.occupancyFrom(maze, gamma, given.start), M: w.occupancy(maze, gamma) };
+    """
+    found = node(widget, body, start=start)
+    near = {"rtol": 1e-6, "atol": 1e-15}
+    np.testing.assert_allclose(found["q"], M[..., goal].ravel(), **near)
+    np.testing.assert_allclose(found["v"], (pi * M[..., goal]).sum(1), **near)
+    np.testing.assert_allclose(found["row"], pi[start] @ M[start], **near)
+    np.testing.assert_allclose(found["M"], M.ravel(), **near)
+
+
+@pytest.mark.parametrize("layout", ["U", "FourRooms", "NineRooms", "Spiral"])
+def test_greedy_actions_and_ties(node, layout):
+    maze = GridMaze(layout)
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, 0.9)
+    body = """
+      const maze = w.readMaze(model), { S, A } = maze, range = [...Array(S).keys()];
+      const qs = range.map((g) => w.valueOfGoal(maze, model.get("gamma"), g).q);
+      return range.map((s) => qs.map((q) => w.best(q.subarray(s * A, (s + 1) * A))));
+    """
+    found = node(widgets.OccupancyMaze(maze), body)
+    greedy = occupancy.greedy_policy(M)
+    assert (greedy > 0).sum(-1).max() > 1  # there are ties to get right
+    expected = [[np.flatnonzero(row).tolist() for row in state] for state in greedy]
+    assert found == expected
+
+
+def loss_of(name, logits):
+    return float(LOSSES[name](jnp.asarray(logits)))
+
+
+def test_losses(node):
+    logits = 3 * RNG.normal(size=(9, 9))
+    found = node(
+        MAKE["density-ratio"](), "return w.losses(given.logits.flat(), 9)",
+        logits=logits.tolist(),
+    )  # fmt: skip
+    expected = {name: loss_of(name, logits) for name in LOSSES}
+    expected["logsumexp"] = float(logsumexp_penalty(jnp.asarray(logits)))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("gamma", "remaining"), [(0.9, 20), (0.5, 1), (0.99, 50)])
+def test_sampler_numbers(node, gamma, remaining):
+    body = """
+      return Object.fromEntries(given.names.map((name) => {
+        const p = w.offsetPmf(name, given.gamma, given.remaining);
+        const counts = w.countDraws(p, 5000, 3);
+        return [name, { p, ...w.summary(p, given.gamma), counts }];
+      }));
+    """
+    given = {"names": SAMPLERS, "gamma": gamma, "remaining": remaining}
+    found = node(MAKE["sampler-explorer"](), body, **given)
+    endless = (1 - gamma) * gamma ** np.arange(20_000)
+    for name in SAMPLERS:
+        p = offset_pmf(name, gamma, remaining)
+        padded = np.pad(p, (0, len(endless) - len(p)))
+        np.testing.assert_allclose(found[name]["p"], p, rtol=1e-6)
+        mean, distance = (
+            p @ np.arange(1, remaining + 1),
+            abs(padded - endless).sum() / 2,
+        )
+        assert found[name]["mean"] == pytest.approx(mean, rel=1e-6)
+        assert found[name]["distance"] == pytest.approx(distance, abs=1e-9)
+        counts = np.array(found[name]["counts"])
+        assert counts.sum() == 5000
+        sigma = np.sqrt(5000 * p * (1 - p))
+        assert (abs(counts - 5000 * p) <= 5 * sigma + 1).all()
+
+
+def test_density_numbers(node):
+    widget = MAKE["density-ratio"](p_mean=0.8, q_width=1.2, negatives=5, n=300, seed=4)
+    body = """
+      const d = Object.fromEntries(given.names.map((name) => [name, model.get(name)]));
+      const data = w.samples(d), f = w.fit(data);
+      return { ...data, learned: given.x.map(f), judged: w.judge(f, d),
+        optimum: given.x.map((x) => w.optimum(x, d)) };
+    """
+    x = np.linspace(-3, 3, 13)
+    names = ["p_mean", "p_width", "q_mean", "q_width", "negatives", "n", "seed"]
+    found = node(widget, body, x=x.tolist(), names=names)
+    p, q = stats.norm(0.8, 0.7), stats.norm(-0.5, 1.2)
+    optimum = lambda x: p.logpdf(x) - q.logpdf(x) - np.log(5)  # noqa: E731
+    np.testing.assert_allclose(found["optimum"], optimum(x), rtol=1e-6)
+    np.testing.assert_allclose(widget.optimum(x), optimum(x), rtol=1e-6)
+
+    positives, others = np.array(found["positives"]), np.array(found["others"])
+    assert stats.kstest(positives, p.cdf).pvalue > 1e-3
+    assert stats.kstest(others, q.cdf).pvalue > 1e-3
+    assert len(others) == 5 * len(positives) == 1500
+
+    features = lambda x: np.stack([np.ones_like(x), x / 3, x**2 / 9], 1)  # noqa: E731
+    signs = np.repeat([1, -1], [300, 1500])[:, None]
+    X = features(np.concatenate([positives, others])) * signs
+    loss = lambda w: np.logaddexp(0, -X @ w).sum() + 5e-4 * w @ w  # noqa: E731
+    weights = optimize.minimize(loss, np.zeros(3), tol=1e-9).x
+    learned = lambda x: features(x) @ weights  # noqa: E731
+    np.testing.assert_allclose(found["learned"], learned(x), rtol=1e-3, atol=1e-3)
+
+    grid = np.linspace(-12, 12, 100_001)
+    said = 1 / (1 + np.exp(-learned(grid)))
+    mass, tenth = p.pdf(grid) + 5 * q.pdf(grid), np.minimum(9, (10 * said).astype(int))
+    gaps = [np.sum((said * mass - p.pdf(grid))[tenth == k]) for k in range(10)]
+    calibration = np.abs(gaps).sum() / mass.sum()
+    error = np.average(abs(learned(grid) - optimum(grid)), weights=p.pdf(grid))
+    assert found["judged"]["calibration"] == pytest.approx(calibration, abs=2e-4)
+    assert found["judged"]["logit"] == pytest.approx(error, rel=1e-2)
+
+
+OFFSETS = """
+  const maze = w.readMaze(model), { S, A } = maze, batch = model.get("batch");
+  const f = w.optimalLogits(w.occupancy(maze, model.get("gamma")), S, A, batch.length);
+  const moved = w.shifted(f, S, given);
+  const logits = w.batchLogits(moved, S, A, batch);
+  return { f, moved, losses: w.losses(logits, batch.length) };
+"""
+
+
+def test_offset_numbers(node):
+    maze = GridMaze()
+    widget, pi = widgets.FreeOffsets(maze, 0.9, batch_size=16), maze.uniform_policy
+    M = occupancy.discounted_occupancy(maze.P, pi, 0.9)
+    f = occupancy.optimal_logits(M, occupancy.goal_marginal(M, pi), 16)
+    s, a, g = np.array(widget.batch).T
+    free = {"pair": {"infonce"}, "goal": {"backward_infonce"}, "none": set(LOSSES)}
+    for kind, blind in free.items():
+        found = node(widget, OFFSETS, kind=kind, size=0.7, seed=2)
+        np.testing.assert_allclose(found["f"], f.ravel(), rtol=1e-6, atol=1e-9)
+        offset = np.reshape(found["moved"], f.shape) - f
+        axis = {"pair": 2, "goal": (0, 1), "none": None}[kind]
+        assert np.ptp(offset, axis=axis).max() == pytest.approx(0, abs=1e-9)
+        assert (kind == "none") == (np.ptp(offset) < 1e-9)
+        batch = (f + offset)[s[:, None], a[:, None], g]
+        for name in LOSSES:
+            assert found["losses"][name] == pytest.approx(
+                loss_of(name, batch), rel=1e-5
+            )
+            moved = abs(
+                loss_of(name, batch) - loss_of(name, f[s[:, None], a[:, None], g])
+            )
+            assert (moved < 1e-6) == (name in blind)
+
+
+def test_logits_survive_shipping(node):
+    body = """
+      const B = model.get("size"), stored = w.array(Uint16Array, model.get("stored"));
+      const at = { stored, low: model.get("low"), scale: model.get("scale"), B };
+      return model.get("steps").map((_, k) => {
+        const logits = w.checkpoint(at, k);
+        return { logits, accuracy: w.accuracy(logits, B), ...w.losses(logits, B) };
+      });
+    """
+    for got, true in zip(node(MAKE["logits-scrubber"](), body), LOGITS, strict=True):
+        tolerance = np.ptp(LOGITS) / 131_000
+        np.testing.assert_allclose(got["logits"], true.ravel(), atol=tolerance)
+        assert got["accuracy"] == (true.argmax(1) == np.arange(8)).mean()
+        assert got["nce"] == pytest.approx(loss_of("nce", true), abs=1e-3)
+
+
+# ---------------------------------------------------------------- in a browser
+@pytest.fixture
+def mount(page_factory, tmp_path):
+    """`mount(widgets...)` opens a static page with them, as the book would."""
+
+    def open_page(*shown, **context):
+        data = embed_data(views=shown, drop_defaults=False)
+        kind = "application/vnd.jupyter.widget"
+        tags = "".join(
+            f'<script type="{kind}-view+json">{json.dumps(v)}</script>'
+            for v in data["view_specs"]
+        )
+        state = json.dumps(data["manager_state"]).replace("</", "<\\/")
+        page = tmp_path / "page.html"
+        page.write_text(
+            '<!doctype html><html lang="en" data-theme="light"><head><title>w</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"</head><body><main><h1>Widgets</h1>{tags}</main>"
+            f'<script type="{kind}-state+json">{state}</script>'
+            f'<script src="{MOUNTER.as_uri()}"></script></body></html>'
+        )
+        opened = page_factory(page.as_uri(), **context)
+        opened.wait_for_function(
+            "n => document.querySelectorAll('.crl-widget').length === n", arg=len(shown)
+        )
+        return opened
+
+    return open_page
+
+
+def data(page, name):
+    """What the widget says it computed."""
+    return page.locator(f".crl-{name}").evaluate("node => ({ ...node.dataset })")
+
+
+def drawn(page, name):
+    return page.locator(f".crl-{name} canvas").first.evaluate("c => c.toDataURL()")
+
+
+def drag(page, canvas, start, stop):
+    """Drag the mouse between two places given as shares of the canvas."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    at = lambda p: (box["x"] + p[0] * box["width"], box["y"] + p[1] * box["height"])  # noqa: E731
+    page.mouse.move(*at(start))
+    page.mouse.down()
+    page.mouse.move(*at(stop), steps=4)
+    page.mouse.up()
+
+
+def cell_at(maze, s, below):
+    """Where a cell's centre lies on its canvas (shares); the outer wall is cropped."""
+    height, width = np.array(maze.walls.shape) - 1.2
+    row, col = maze.cells[s] + 0.5 - 0.6
+    return col / width, row / (height + below / 360 * width)
+
+
+@pytest.mark.browser
+def test_occupancy_maze_is_dragged(mount):
+    maze = GridMaze()
+    page = mount(widgets.OccupancyMaze(maze), has_touch=True)
+    canvas = page.locator(".crl-occupancy-maze canvas")
+    M = lambda gamma: occupancy.discounted_occupancy(maze.P, maze.uniform_policy, gamma)  # noqa: E731
+    value = lambda s, g, gamma=0.9: pytest.approx(M(gamma)[s, :, g].mean(), rel=1e-6)  # noqa: E731
+
+    def says(cell, goal, gamma=0.9):
+        found = data(page, "occupancy-maze")
+        assert (int(found["cell"]), int(found["marker"])) == (cell, goal)
+        assert float(found["value"]) == value(cell, goal, gamma)
+
+    says(103, 103)
+    before, goal = drawn(page, "occupancy-maze"), maze.index(3, 6)
+    drag(page, canvas, cell_at(maze, 103, 36), cell_at(maze, goal, 36))
+    says(goal, goal)
+    assert drawn(page, "occupancy-maze") != before
+    assert (
+        f"{M(0.9)[goal, :, goal].mean():.4f}"
+        in page.locator(".crl-readout").inner_text()
+    )
+
+    page.mouse.move(0, 0)
+    canvas.press("ArrowLeft")
+    goal = maze.index(3, 5)
+    says(goal, goal)
+    canvas.press("Shift+ArrowDown")
+    says(maze.index(4, 5), goal)
+
+    goal = maze.index(10, 2)
+    box, (x, y) = canvas.bounding_box(), cell_at(maze, goal, 36)
+    page.touchscreen.tap(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    says(goal, goal)
+
+    page.locator("input[type=range]").press("ArrowLeft")
+    says(goal, goal, 0.89)
+    page.locator("input[value=occupancy]").check(force=True)
+    canvas.press("ArrowRight")
+    found, start = data(page, "occupancy-maze"), maze.index(1, 2)
+    assert int(found["marker"]) == start
+    assert float(found["value"]) == pytest.approx(M(0.89)[start, :, start].mean())
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_density_ratio_is_dragged(mount):
+    widget = MAKE["density-ratio"]()
+    page = mount(widget, has_touch=True)
+    before, place = drawn(page, "density-ratio"), lambda x: (x + 6) / 12
+    canvas = page.locator("canvas").first
+
+    def says_optimum():
+        found = data(page, "density-ratio")
+        assert float(found["optimum"]) == pytest.approx(
+            float(widget.optimum(np.zeros(1))[0])
+        )
+        return float(found["learned"])
+
+    first = says_optimum()
+    drag(page, canvas, (place(1.0), 0.4), (place(2.5), 0.4))
+    widget.p_mean = 2.5
+    assert says_optimum() != first
+    assert drawn(page, "density-ratio") != before
+    page.get_by_label("width of q").press("ArrowRight")
+    widget.q_width = 1.55
+    says_optimum()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.touchscreen.tap(box["x"] + place(-3) * box["width"], box["y"] + 20)
+    widget.q_mean = -3.0
+    says_optimum()
+    page.get_by_label("negatives a positive").press("End")
+    widget.negatives = 31
+    learned = says_optimum()
+    page.get_by_role("button").click()
+    assert says_optimum() != learned
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_free_offsets_are_dragged(mount, node):
+    maze, name = GridMaze(), "free-offsets"
+    widget = widgets.FreeOffsets(maze, size=1.0)
+    page = mount(widget)
+    moved = np.reshape(
+        node(widget, OFFSETS, kind="pair", size=1.0, seed=0)["moved"],
+        (maze.n_states, maze.n_actions, maze.n_states),
+    )
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, 0.9)
+    taken = occupancy.greedy_policy(np.exp(moved)) > 0
+    broken = (taken & ~(occupancy.greedy_policy(M) > 0)).any(-1)  # (S, G)
+
+    found = data(page, name)
+    assert int(found["broken"]) == broken[:, 103].sum() > 0
+    assert int(found["brokenAll"]) == broken.sum()
+    before, goal = drawn(page, name), maze.index(1, 1)
+    canvas = page.locator("canvas")
+    drag(page, canvas, cell_at(maze, 103, 0), cell_at(maze, goal, 0))
+    assert int(data(page, name)["broken"]) == broken[:, goal].sum()
+    assert drawn(page, name) != before
+    canvas.press("ArrowDown")
+    goal = maze.index(2, 1)
+    assert int(data(page, name)["broken"]) == broken[:, goal].sum()
+
+    rows = page.locator("tbody tr")
+    unmoved = lambda: rows.evaluate_all(  # noqa: E731
+        "rows => rows.filter((r) => r.lastChild.textContent === 'none').map((r) => "
+        "r.firstChild.textContent)"
+    )
+    assert unmoved() == ["InfoNCE, forward"]
+    page.locator("input[value=pair]").press("ArrowRight")
+    assert unmoved() == ["InfoNCE, backward"]
+    assert data(page, name)["brokenAll"] == "0"
+    page.locator("input[value=none]").check(force=True)
+    assert len(unmoved()) == 5
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_sampler_explorer_is_dragged(mount):
+    page, name = mount(MAKE["sampler-explorer"](t=30)), "sampler-explorer"
+
+    def says(t, gamma=0.9):
+        found = json.loads(data(page, name)["summary"])
+        for sampler in SAMPLERS:
+            p = offset_pmf(sampler, gamma, 50 - t)
+            assert found[sampler]["p"] == pytest.approx(p.tolist(), rel=1e-6)
+        return found
+
+    says(30)
+    before, canvas = drawn(page, name), page.locator("canvas")
+    width = canvas.bounding_box()["width"]
+    place = lambda t: ((8 + t / 50 * (width - 16)) / width, 0.05)  # noqa: E731
+    drag(page, canvas, place(30), place(12))
+    says(12)
+    assert drawn(page, name) != before
+    page.get_by_label("current step t").press("ArrowRight")
+    says(13)
+    page.get_by_role("button", name="Draw 100").click()
+    page.get_by_role("button", name="Draw 1 goal").press("Enter")
+    assert [sum(s["counts"]) for s in says(13).values()] == [101] * 3
+    page.get_by_role("slider", name="discount").press("ArrowLeft")
+    assert [sum(s["counts"]) for s in says(13, 0.89).values()] == [0] * 3
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_logits_scrubber_is_scrubbed(mount):
+    page, name = mount(MAKE["logits-scrubber"]()), "logits-scrubber"
+    before, canvas = drawn(page, name), page.locator("canvas").first
+
+    def says(k, loss="nce"):
+        found = data(page, name)
+        assert int(found["step"]) == STEPS[k]
+        assert float(found["loss"]) == pytest.approx(loss_of(loss, LOGITS[k]), abs=1e-3)
+
+    says(5)
+    page.get_by_label("training step").press("Home")
+    says(0)
+    assert drawn(page, name) != before
+    page.get_by_label("training step").press("ArrowRight")
+    page.get_by_role("combobox").select_option("backward_infonce")
+    says(1, "backward_infonce")
+    box = canvas.bounding_box()
+    page.mouse.move(
+        box["x"] + 5.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["width"]
+    )
+    assert float(data(page, name)["value"]) == pytest.approx(LOGITS[1, 2, 5], abs=1e-3)
+    canvas.press("ArrowDown")
+    assert float(data(page, name)["value"]) == pytest.approx(LOGITS[1, 3, 5], abs=1e-3)
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_looks(mount):
+    """Dark is dark, phones do not scroll sideways, axe finds nothing serious."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = mount(*(make() for make in MAKE.values()), width=375)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    for canvas in page.locator("canvas").all():
+        assert len(canvas.get_attribute("aria-label")) > 20
+    colour = "node => getComputedStyle(node).backgroundColor"
+    roots = page.locator(".crl-widget")
+    light = [root.evaluate(colour) for root in roots.all()]
+    pictures = [drawn(page, name) for name in MAKE]
+    found = Axe().run(page).response["violations"]
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function("document.querySelectorAll('.crl-dark').length === 5")
+    for root, was in zip(roots.all(), light, strict=True):
+        assert was == "rgb(255, 255, 255)"
+        assert max(map(int, re.findall(r"\d+", root.evaluate(colour)))) < 60
+    for name, was in zip(MAKE, pictures, strict=True):
+        assert drawn(page, name) != was
+    found += Axe().run(page).response["violations"]
+    serious = [(v["id"], v["nodes"][0]["html"]) for v in found
+               if v["impact"] in ("serious", "critical")]  # fmt: skip
+    assert serious == []
+    assert (page.errors, page.external) == ([], [])
+
+
+@pytest.mark.browser
+def test_two_views_share_one_model(mount):
+    widget = MAKE["sampler-explorer"](t=30)
+    page = mount(widget, widget)
+    page.get_by_label("current step t").first.press("ArrowLeft")
+    values = page.get_by_label("current step t").evaluate_all(
+        "all => all.map((i) => i.value)"
+    )
+    assert values == ["29", "29"]
+
+
+@pytest.mark.browser
+@every_widget
+def test_picture_without_javascript(page_factory, name, monkeypatch):
+    shown = []
+    monkeypatch.setattr(base, "display", lambda data, raw: shown.append(data))
+    MAKE[name]()._ipython_display_()
+    picture, view = shown
+    assert "application/vnd.jupyter.widget-view+json" in view
+    page = page_factory(java_script_enabled=False)
+    page.set_content(picture["text/html"])
+    image = page.locator("img")
+    assert image.bounding_box()["width"] > 200
+    assert len(image.get_attribute("alt")) > 20
+    assert len(picture["text/html"]) < 60_000
+
+
+# ---------------------------------------------------------------- traits, bad input
+@every_widget
+def test_traits_round_trip(name):
+    """The page sets what Python reads, and everything the script reads is shipped."""
+    changes = {
+        "occupancy-maze": {"gamma": 0.5, "goal": 7, "start": 3, "mode": "occupancy"},
+        "density-ratio": {"p_mean": 2.0, "negatives": 3, "n": 50, "seed": 9},
+        "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
+        "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},
+        "logits-scrubber": {"k": 2, "loss": "infonce"},
+    }[name]
+    widget = MAKE[name]()
+    widget.set_state(changes)  # what a message from the page does
+    assert {key: getattr(widget, key) for key in changes} == changes
+    read = set(re.findall(r'model\.get\("(\w+)"\)', widget._esm)) | set(changes)
+    assert read <= set(widget.keys)
+    assert "import " not in re.sub(r"//.*", "", widget._esm)  # a blob has no neighbours
+
+
+BAD = {
+    "gamma must lie inside": lambda: MAKE["sampler-explorer"](gamma=1.0),
+    "gamma must lie": lambda: MAKE["free-offsets"](gamma=0.0),
+    "gamma must": lambda: MAKE["occupancy-maze"](gamma=1.5),
+    "goal must lie in .0, 103.; got 104": lambda: MAKE["occupancy-maze"](goal=104),
+    "goal must lie": lambda: MAKE["free-offsets"](goal=-1),
+    "start must lie": lambda: MAKE["occupancy-maze"](start=200),
+    "mode must be one of value": lambda: MAKE["occupancy-maze"](mode="q"),
+    "kind must be one of none": lambda: MAKE["free-offsets"](kind="g"),
+    "batch_size must lie": lambda: MAKE["free-offsets"](batch_size=1),
+    "t must lie in .0, 49.": lambda: MAKE["sampler-explorer"](t=50),
+    "length must lie": lambda: MAKE["sampler-explorer"](length=1),
+    "p_width must lie": lambda: MAKE["density-ratio"](p_width=0.0),
+    "negatives must lie": lambda: MAKE["density-ratio"](negatives=0),
+    "loss must be one of nce": lambda: MAKE["logits-scrubber"](loss="cpc"),
+    "k must lie in .0, 5.": lambda: MAKE["logits-scrubber"](k=6),
+    "logits must have shape": lambda: widgets.LogitsScrubber(LOGITS[0], STEPS),
+    "must be square": lambda: widgets.LogitsScrubber(LOGITS[:, :3], STEPS),
+    "steps must have shape": lambda: widgets.LogitsScrubber(LOGITS, STEPS[:2]),
+    "logits must be finite": lambda: widgets.LogitsScrubber(LOGITS * np.inf, STEPS),
+    "logits must hold at most": lambda: widgets.LogitsScrubber(
+        np.zeros((2, 256, 256)), [0, 1]
+    ),
+    "policy must have shape": lambda: widgets.OccupancyMaze(
+        GridMaze(), np.ones((3, 5))
+    ),
+    "policy must hold prob": lambda: widgets.OccupancyMaze(
+        GridMaze(), np.ones((104, 5))
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_bad_input(message):
+    with pytest.raises(ValueError, match=message) as caught:
+        BAD[message]()
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_values_are_refused_later_too():
+    widget = MAKE["occupancy-maze"]()
+    with pytest.raises(ValueError, match="gamma"):
+        widget.gamma = 2.0
+    with pytest.raises(traitlets.TraitError, match="gamma"):
+        widget.gamma = "high"
+    assert widget.gamma == 0.9
