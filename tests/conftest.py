@@ -56,17 +56,19 @@ def page_factory(browser) -> Iterator[Callable]:
             stack.callback(ctx.close)
             page = ctx.new_page()
             page.errors, page.external = [], []
-            page.on(
-                "console",
-                lambda m: page.errors.append(m.text) if m.type == "error" else None,
-            )
-            page.on("pageerror", lambda e: page.errors.append(str(e)))
-            page.on("request", lambda r: _note_external(page, r.url))
+            page.on("console", lambda message: _note_error(page, message))
+            page.on("pageerror", lambda error: page.errors.append(str(error)))
+            page.on("request", lambda request: _note_external(page, request.url))
             if url is not None:
                 page.goto(url, wait_until="load")
             return page
 
         yield open_page
+
+
+def _note_error(page, message) -> None:
+    if message.type == "error":
+        page.errors.append(f"{message.text} {message.location.get('url', '')}")
 
 
 def _note_external(page, url: str) -> None:

@@ -1,0 +1,256 @@
+"""The chapters' sources, their Colab twins, and the built pages in a real browser."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+CHAPTERS = sorted((BOOK / "chapters").glob("[0-9][0-9]-*.md"))
+PAGES = sorted(
+    path
+    for path in BOOK.rglob("*.md")
+    if not path.is_relative_to(BOOK / "assets") and ".ipynb" not in str(path)
+)
+FRONT_MATTER = {
+    "jupytext": {"text_representation": {"extension": ".md", "format_name": "myst"}},
+    "kernelspec": {"display_name": "Python 3", "name": "python3"},
+}
+chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+lesson = pytest.mark.parametrize("path", CHAPTERS[1:], ids=lambda path: path.stem)
+
+
+def pyproject() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+# The sources
+
+
+def test_table_of_contents_lists_every_page_once():
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text())
+    listed = [toc["root"]]
+    listed += [page["file"] for part in toc["parts"] for page in part["chapters"]]
+    assert sorted(listed) == sorted(
+        str(path.relative_to(BOOK).with_suffix("")) for path in PAGES
+    )
+
+
+@chapter
+def test_front_matter_is_what_colab_and_the_book_understand(path):
+    _, front, _ = path.read_text().split("---\n", 2)
+    assert yaml.safe_load(front) == FRONT_MATTER
+
+
+@chapter
+def test_chapter_has_one_title_without_a_number(path):
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.M | re.S)
+    (title,) = re.findall(r"^# +(.+)$", text, re.M)
+    assert not re.match(r"\d|Chapter", title), "the book numbers its chapters itself"
+
+
+ANATOMY = {
+    "the question": r"\*\*The question[.?:]?\*\*|^## The question",
+    "time to read": r"\d+ minutes? to read",
+    "time to run": r"\d+ (?:seconds?|minutes?) to run",
+    "a derivation": r"^## .*[Dd]eriv|^## The (?:proof|mathematics)",
+    "its assumptions": r"[Aa]ssum",
+    "code shown from the library": r"^(?:crl_mini\.)?show\(",
+    "a widget": r"crl_mini(?:\.| import )widgets|widgets\.[A-Z]\w+\(",
+    "a prediction before a result": r"^:class: predict$",
+    "exercises": r"^## Exercises$",
+    "a self-check": r"^assert ",
+    "what to remember": r"^## What to remember$",
+    "sources": r"^## Sources$",
+    "a citation": r"\{cite",
+}
+
+
+@lesson
+@pytest.mark.parametrize("part", ANATOMY)
+def test_chapter_has_the_full_anatomy(path, part):
+    assert re.search(ANATOMY[part], path.read_text(), re.M), f"{path.stem} lacks {part}"
+
+
+@lesson
+def test_each_of_three_to_five_exercises_has_an_executed_solution(path):
+    text = path.read_text()
+    exercises = re.findall(r"\{exercise\}.*\n(?::.*\n)*?:label: *(\S+)", text)
+    solution = r"\{solution-start\} *(\S+)\n:class: dropdown\n(.*?)\{solution-end\}"
+    solutions = re.findall(solution, text, re.S)
+    assert 3 <= len(exercises) <= 5
+    assert exercises == [label for label, _ in solutions]
+    for label, body in solutions:
+        assert "```{code-cell}" in body, f"the solution to {label} runs nothing"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_no_empty_links_and_every_linked_file_exists(path):
+    for text, target in re.findall(r"\[([^\]]*)\]\(([^)]*)\)", path.read_text()):
+        file, _ = urldefrag(target)
+        if re.match(r"[\w./-]+\.(?:md|png|svg)$", file):
+            assert (path.parent / file).exists(), f"{path.name} links to {target}"
+            assert text.strip(), f"{path.name}: a link to {target} without words"
+        assert target.strip(), f"{path.name}: [{text}] leads nowhere"
+
+
+# The Colab twins
+
+
+def test_twins_agree_with_their_chapters():
+    command = [sys.executable, str(BOOK / "twins.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@chapter
+def test_twin_holds_no_outputs_and_no_myst(path):
+    notebook = json.loads(path.with_suffix(".ipynb").read_text())
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+        else:
+            assert not re.search(r"\{[\w:-]+\}`|^[`:]{3,}\{|^\(\S+\)=$", source, re.M)
+            assert "$$ (" not in source
+    assert "pip install" in "".join(notebook["cells"][0]["source"])
+
+
+def test_repository_is_the_same_everywhere():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert pyproject()["urls"]["Repository"] == config["repository"]["url"]
+
+
+def test_extras_named_in_the_documents_exist():
+    extras = set(pyproject()["optional-dependencies"])
+    texts = [*ROOT.glob("*.md"), *PAGES, ROOT / "environment.yml", ROOT / "Makefile"]
+    pattern = r"(?:crl_mini|-e [\"']?\.)\[([\w,]+)\]"
+    named = [name for path in texts for name in re.findall(pattern, path.read_text())]
+    assert named, "the set-up names its extras"
+    assert {extra for name in named for extra in name.split(",")} <= extras
+
+
+# The built pages
+
+
+class Page(HTMLParser):
+    """The ids and links of one page."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.ids, self.links = {"top", ""}, []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids.add(attrs.get("id") or "")
+        for name in ("href", "src"):
+            if attrs.get(name):
+                self.links.append(attrs[name])
+
+
+@cache
+def parsed(path: Path) -> Page:
+    return Page(path)
+
+
+def built(html: Path) -> list[Path]:
+    return [html / path.relative_to(BOOK).with_suffix(".html") for path in PAGES]
+
+
+def test_every_link_inside_the_book_arrives(book):
+    broken = []
+    for path in built(book):
+        for link in parsed(path).links:
+            file, anchor = urldefrag(unquote(link))
+            if re.match(r"[a-z]+:", link):
+                continue
+            target = (path.parent / file.partition("?")[0]).resolve() if file else path
+            if not target.exists():
+                broken.append((path.name, link))
+            elif target.suffix == ".html" and "_modules" not in target.parts:
+                broken += [(path.name, link)] * (anchor not in parsed(target).ids)
+    assert broken == []
+
+
+@chapter
+def test_equation_numbers_of_twin_and_page_agree(path, book):
+    page = (book / "chapters" / f"{path.stem}.html").read_text()
+    twin = path.with_suffix(".ipynb").read_text()
+    numbers = re.findall(r'<span class="eqno">\(([\d.]+)\)', page)
+    assert re.findall(r"\\\\tag\{([\d.]+)\}", twin) == numbers
+
+
+page_of_the_book = pytest.mark.parametrize(
+    "page", [str(p.relative_to(BOOK).with_suffix(".html")) for p in PAGES]
+)
+
+
+@pytest.mark.browser
+@page_of_the_book
+@pytest.mark.parametrize(("origin", "scheme"), [("http", "light"), ("file", "dark")])
+def test_page_is_quiet_self_contained_and_accessible(
+    page, origin, scheme, book, serve, page_factory
+):
+    address = serve(book) if origin == "http" else book.as_uri()
+    tab = page_factory(f"{address}/{page}", color_scheme=scheme)
+    settle(tab)
+    assert tab.errors == []
+    assert tab.external == []
+    assert violations(tab) == []
+
+
+@pytest.mark.browser
+@page_of_the_book
+def test_page_fits_a_phone(page, book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/{page}", width=375, height=700)
+    settle(tab)
+    width = tab.evaluate("document.documentElement.scrollWidth")
+    assert width <= 375
+
+
+def settle(tab) -> None:
+    """Wait for the mathematics and the widgets; open everything that is folded."""
+    tab.wait_for_function("!window.MathJax || MathJax.startup?.promise")
+    tab.evaluate("window.MathJax?.startup?.promise")
+    tab.wait_for_function(
+        "[...document.querySelectorAll('.static-widget')]"
+        ".every(e => e.childNodes.length)"
+    )
+    tab.add_style_tag(content="* {transition: none !important}")
+    tab.evaluate(
+        "document.querySelectorAll('article details').forEach(d => d.open = true);"
+        "document.querySelectorAll('.toggle-hidden').forEach("
+        "  e => e.classList.remove('toggle-hidden'))"
+    )
+
+
+# Not our markup: Docutils writes lists of sources as role="list" around entries with a
+# role of their own.
+NOT_OURS = (("aria-required-children", 'class="citation-list"'),)
+
+
+def violations(tab) -> list[str]:
+    """Axe's serious and critical findings in our own markup."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(tab).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:200]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+        if not any(
+            rule["id"] == name and part in node["html"] for name, part in NOT_OURS
+        )
+    ]
