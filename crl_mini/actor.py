@@ -1,0 +1,69 @@
+"""A goal-conditioned policy: a Gaussian squashed by tanh."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from crl_mini.encoders import MLP, Spec
+
+LOG_STD = (-5.0, 2.0)  # bounds of the log standard deviation before tanh
+
+
+def tanh_gaussian_log_prob(
+    u: Float[Array, "*B A"], mean: Float[Array, "*B A"], log_std: Float[Array, "*B A"]
+) -> Float[Array, "*B"]:
+    """Log density of a = tanh(u), u ~ N(mean, std^2), in nats, stable for large u.
+
+    Source: :eq:`tanh-gaussian`; Haarnoja et al. (2018), Appendix C.
+    """
+    gauss = jax.scipy.stats.norm.logpdf(u, mean, jnp.exp(log_std))
+    squash = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))  # log(1 - tanh(u)^2)
+    return (gauss - squash).sum(-1)
+
+
+class Actor(nnx.Module):
+    """pi(a | s, g): actions in [-1, 1], rescaled to the bounds of the action space."""
+
+    def __init__(
+        self,
+        observation: Spec,
+        action: Spec,
+        *,
+        hidden: tuple[int, ...],
+        layer_norm: bool,
+        rngs: nnx.Rngs,
+    ):
+        if not action.low:
+            raise ValueError(f"the action space must be a bounded Box; got {action}")
+        self.observation, self.action = observation, action
+        sizes = {"layer_norm": layer_norm, "rngs": rngs}
+        self.tower = MLP(2 * observation.size, hidden, 2 * action.size, **sizes)
+
+    def __call__(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
+        """Mean and log standard deviation (B, A) before tanh."""
+        features = (self.observation.features(s), self.observation.features(g))
+        out = self.tower(jnp.concatenate(features, axis=-1))
+        mean, log_std = jnp.split(out, 2, axis=-1)
+        return mean, jnp.clip(log_std, *LOG_STD)
+
+    def scaled(self, a: Float[Array, "B A"]) -> Float[Array, "B A"]:
+        """From [-1, 1] to the action space's bounds."""
+        low, high = jnp.array(self.action.low), jnp.array(self.action.high)
+        return low + (a + 1) * (high - low) / 2
+
+    def mode(self, s, g) -> Float[Array, "B A"]:
+        """The action without noise, tanh(mean)."""
+        return self.scaled(jnp.tanh(self(s, g)[0]))
+
+    def sample(self, s, g, *, key: PRNGKeyArray):
+        """One action (B, A) a row and its log density (B,)."""
+        mean, log_std = self(s, g)
+        u = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+        return self.scaled(jnp.tanh(u)), tanh_gaussian_log_prob(u, mean, log_std)
+
+    def log_prob(self, s, g, a: Float[Array, "B A"]) -> Float[Array, " B"]:
+        """Log density (B,) of given actions, in the units of [-1, 1]."""
+        a = self.action.features(a)
+        u = jnp.arctanh(jnp.clip(a, -1 + 1e-6, 1 - 1e-6))
+        return tanh_gaussian_log_prob(u, *self(s, g))

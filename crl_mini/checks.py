@@ -1,0 +1,49 @@
+"""One clear line for bad input: the argument's name, its value, what is allowed."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Raise ``ValueError`` unless `value` is one of the `allowed` names."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def inside(name: str, value: float, low: float, high: float) -> None:
+    """Raise ``ValueError`` unless low < value < high."""
+    if not low < value < high:
+        raise ValueError(f"{name} must lie inside ({low}, {high}); got {value}")
+
+
+def at_least(name: str, value: float, low: float) -> None:
+    """Raise ``ValueError`` unless value >= low."""
+    if not value >= low:
+        raise ValueError(f"{name} must be at least {low}; got {value}")
+
+
+def shaped(name: str, array, shape: tuple[int | None, ...]) -> None:
+    """Raise ``ValueError`` unless the array has the shape; ``None`` fits any size."""
+    got = np.shape(array)
+    fits = len(got) == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, got, strict=True)
+    )
+    if not fits:
+        wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
+        raise ValueError(f"{name} must have shape {wanted}; got {got}")
+
+
+def square(name: str, array) -> None:
+    """Raise ``ValueError`` unless the array is a square matrix of at least 2 x 2."""
+    got = np.shape(array)
+    if len(got) != 2 or got[0] != got[1] or got[0] < 2:
+        raise ValueError(f"{name} must be square, (B, B) with B >= 2; got {got}")
+
+
+def finite(name: str, array) -> None:
+    """Raise ``ValueError`` if the array holds a NaN or an infinity."""
+    bad = int(np.size(array) - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(f"{name} must be finite; {bad} entries are NaN or infinite")

@@ -1,0 +1,114 @@
+"""Energies and the contrastive critic: B states x B goals -> B x B logits."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Shaped
+
+from crl_mini import checks
+from crl_mini.encoders import MLP, Spec
+
+Vector = Float[Array, " D"]
+Scalar = Float[Array, ""]
+
+
+def dot(x: Vector, y: Vector) -> Scalar:
+    """Inner product of two representations: the paper's energy.
+
+    Source: :eq:`energy-dot`; Eysenbach et al. (2022), Sec. 4.
+    """
+    return jnp.dot(x, y)
+
+
+def l2(x: Vector, y: Vector) -> Scalar:
+    """Minus the distance of two representations; 0 at best.
+
+    Written with inner products, so that under `vmap` it becomes one matrix product and
+    never a B x B x D array.
+
+    Source: :eq:`energy-l2`; Bortkiewicz et al. (2025).
+    """
+    squared = jnp.dot(x, x) + jnp.dot(y, y) - 2 * jnp.dot(x, y)
+    return -jnp.sqrt(jnp.maximum(squared, 1e-12))
+
+
+def cosine(x: Vector, y: Vector) -> Scalar:
+    """Cosine of the angle between two representations, in [-1, 1].
+
+    Source: :eq:`energy-cosine`.
+    """
+    norms = jnp.sqrt(jnp.dot(x, x) + 1e-12) * jnp.sqrt(jnp.dot(y, y) + 1e-12)
+    return jnp.dot(x, y) / norms
+
+
+ENERGIES = {"dot": dot, "l2": l2, "cosine": cosine}
+
+
+def pairwise(
+    energy: str, phi: Float[Array, "B D"], psi: Float[Array, "G D"]
+) -> Float[Array, "B G"]:
+    """Energy of every pair of rows.
+
+    Source: :eq:`pairwise`.
+    """
+    checks.one_of("energy", energy, ENERGIES)
+    over_goals = jax.vmap(ENERGIES[energy], (None, 0))
+    return jax.vmap(over_goals, (0, None))(phi, psi)
+
+
+def paired(
+    energy: str, phi: Float[Array, "B D"], psi: Float[Array, "B D"]
+) -> Float[Array, " B"]:
+    """Energy of row i with row i: the diagonal of `pairwise`, without the rest.
+
+    Source: :eq:`pairwise`.
+    """
+    checks.one_of("energy", energy, ENERGIES)
+    return jax.vmap(ENERGIES[energy])(phi, psi)
+
+
+class Critic(nnx.Module):
+    """f(s, a, g) = scale * energy(phi(s, a), psi(g)) + bias.
+
+    `bias` is learned: it carries the constant - log(B - 1) of :eq:`nce-optimum`, which
+    L2 and cosine energies could not express. `scale` is learned for the cosine energy,
+    which is bounded, and fixed at 1 for the others.
+    """
+
+    def __init__(
+        self,
+        observation: Spec,
+        action: Spec,
+        *,
+        energy: str,
+        repr_dim: int,
+        hidden: tuple[int, ...],
+        layer_norm: bool,
+        rngs: nnx.Rngs,
+    ):
+        checks.one_of("energy", energy, ENERGIES)
+        self.observation, self.action, self.energy = observation, action, energy
+        sizes = {"hidden": hidden, "d_out": repr_dim, "layer_norm": layer_norm}
+        d_in = observation.size + action.size
+        self.phi_tower = MLP(d_in, **sizes, rngs=rngs)
+        self.psi_tower = MLP(observation.size, **sizes, rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(()))
+        self.log_scale = nnx.Param(jnp.zeros(())) if energy == "cosine" else None
+
+    def phi(self, s: Shaped[Array, "B ..."], a: Shaped[Array, "B ..."]):
+        """Representations (B, D) of states and actions."""
+        features = (self.observation.features(s), self.action.features(a))
+        return self.phi_tower(jnp.concatenate(features, axis=-1))
+
+    def psi(self, g: Shaped[Array, "B ..."]) -> Float[Array, "B D"]:
+        """Representations (B, D) of goals."""
+        return self.psi_tower(self.observation.features(g))
+
+    def logits(self, phi, psi, *, pairs=pairwise):
+        """Logits (B, G) of all pairs, or (B,) with ``pairs=paired``."""
+        scale = 1 if self.log_scale is None else jnp.exp(self.log_scale[...])
+        return scale * pairs(self.energy, phi, psi) + self.bias[...]
+
+    def __call__(self, s, a, g) -> Float[Array, "B G"]:
+        """Logits of every (s_i, a_i) with every g_j."""
+        return self.logits(self.phi(s, a), self.psi(g))

@@ -1,0 +1,335 @@
+"""Mazes: `GridMaze` has exact answers, `PointMaze` is its continuous form."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from jaxtyping import Array, Bool, Float, Int
+from scipy.sparse.csgraph import shortest_path
+
+from crl_mini import checks
+
+LAYOUTS = {
+    "U": """
+        #######
+        #.....#
+        #####.#
+        #.....#
+        #######""",
+    "FourRooms": """
+        #############
+        #.....#.....#
+        #.....#.....#
+        #...........#
+        #.....#.....#
+        #.....#.....#
+        ##.####.....#
+        #.....###.###
+        #.....#.....#
+        #.....#.....#
+        #...........#
+        #.....#.....#
+        #############""",
+    "NineRooms": """
+        #############
+        #...#...#...#
+        #...........#
+        #...#...#...#
+        ##.###.###.##
+        #...#...#...#
+        #...........#
+        #...#...#...#
+        ##.###.###.##
+        #...#...#...#
+        #...........#
+        #...#...#...#
+        #############""",
+    "Spiral": """
+        ###########
+        #.........#
+        #########.#
+        #.......#.#
+        #.#####.#.#
+        #.#...#.#.#
+        #.#.###.#.#
+        #.#.....#.#
+        #.#######.#
+        #.........#
+        ###########""",
+}
+
+STEP = 0.5  # cells a point moves at full action
+SUBSTEPS = 5  # collision checks in a step
+RADIUS = 0.5  # cells; a goal nearer than this is reached
+MARGIN = 0.2  # cells between a sampled position and its cell's border
+
+
+def walls_of(name: str) -> Bool[np.ndarray, "H W"]:
+    """Wall mask of a named layout: row 0 at the top, column 0 on the left."""
+    checks.one_of("maze", name, LAYOUTS)
+    return np.array([[c == "#" for c in row] for row in LAYOUTS[name].split()])
+
+
+@dataclass(frozen=True)
+class GridMaze:
+    """A maze of cells with five actions and known transitions.
+
+    With probability `slip` the action is replaced by a uniformly random one. Bumping
+    into a wall means staying. States number the free cells in reading order.
+    """
+
+    name: str = "FourRooms"
+    slip: float = 0.0
+
+    ACTIONS = ("stay", "up", "right", "down", "left")
+    MOVES = np.array([[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]])  # (row, column)
+
+    def __post_init__(self):
+        checks.one_of("name", self.name, LAYOUTS)
+        if not 0 <= self.slip <= 1:
+            raise ValueError(f"slip must lie in [0, 1]; got {self.slip}")
+
+    @cached_property
+    def walls(self) -> Bool[np.ndarray, "H W"]:
+        """True where there is a wall."""
+        return walls_of(self.name)
+
+    @cached_property
+    def cells(self) -> Int[np.ndarray, "S 2"]:
+        """Row and column of every state."""
+        return np.argwhere(~self.walls)
+
+    @property
+    def n_states(self) -> int:
+        """Number of free cells, S."""
+        return len(self.cells)
+
+    @property
+    def n_actions(self) -> int:
+        """Number of actions, A."""
+        return len(self.ACTIONS)
+
+    def index(self, row: int, col: int) -> int:
+        """State number of a free cell."""
+        found = np.flatnonzero((self.cells == (row, col)).all(1))
+        if not len(found):
+            raise ValueError(f"(row, col) must be a free cell; got ({row}, {col})")
+        return int(found[0])
+
+    @cached_property
+    def P(self) -> Float[np.ndarray, "S A S"]:
+        """Transition probabilities ``P[s, a, s']``."""
+        states, actions = np.arange(self.n_states), range(self.n_actions)
+        number = np.zeros(self.walls.shape, int)
+        number[tuple(self.cells.T)] = states
+        P = np.zeros((self.n_states, self.n_actions, self.n_states))
+        for a in actions:
+            to = self.cells + self.MOVES[a]
+            blocked = self.walls[tuple(to.T)]
+            P[states, a, np.where(blocked, states, number[tuple(to.T)])] = 1
+        return (1 - self.slip) * P + self.slip * P.mean(1, keepdims=True)
+
+    @cached_property
+    def distances(self) -> Float[np.ndarray, "S S"]:
+        """Length of the shortest path between any two states, in steps."""
+        return shortest_path(self.P.max(1) > 0, unweighted=True)
+
+    @property
+    def uniform_policy(self) -> Float[np.ndarray, "S A"]:
+        """The policy that takes every action with the same probability."""
+        return np.full((self.n_states, self.n_actions), 1 / self.n_actions)
+
+    def random_walk(
+        self,
+        rng: np.random.Generator,
+        episodes: int,
+        length: int,
+        policy: Float[np.ndarray, "S A"] | None = None,
+    ) -> tuple[Int[np.ndarray, "N T1"], Int[np.ndarray, "N T"]]:
+        """Episodes of a policy (uniform unless given) from uniformly random starts.
+
+        Returns states (N, T + 1) and actions (N, T).
+        """
+        checks.at_least("episodes", episodes, 1)
+        checks.at_least("length", length, 1)
+        policy = self.uniform_policy if policy is None else policy
+        s = rng.integers(self.n_states, size=episodes)
+        states, actions = [s], []
+        for _ in range(length):
+            a = _draw(rng, policy[s])
+            s = _draw(rng, self.P[s, a])
+            states.append(s)
+            actions.append(a)
+        return np.stack(states, 1), np.stack(actions, 1)
+
+
+def _draw(
+    rng: np.random.Generator, p: Float[np.ndarray, "N K"]
+) -> Int[np.ndarray, " N"]:
+    """One category from each row of probabilities."""
+    total = p.cumsum(1)
+    total /= total[:, -1:]
+    return (rng.random((len(p), 1)) >= total).sum(1)
+
+
+def move(
+    walls: Bool[Array, "H W"],
+    position: Float[Array, "*B 2"],
+    action: Float[Array, "*B 2"],
+) -> Float[Array, "*B 2"]:
+    """Move points by `STEP` x action cells, sliding along walls.
+
+    Positions are (x, y) = (column, row) coordinates in cells, y growing downwards, so
+    that cell (row, col) is the square [col, col + 1) x [row, row + 1).
+    """
+    action = jnp.clip(action, -1, 1) * (STEP / SUBSTEPS)
+    for _ in range(SUBSTEPS):
+        for axis in (0, 1):
+            to = position.at[..., axis].add(action[..., axis])
+            col, row = jnp.moveaxis(jnp.floor(to).astype(int), -1, 0)
+            position = jnp.where(walls[row, col][..., None], position, to)
+    return position
+
+
+def compute_reward(achieved_goal, desired_goal, info=None):
+    """One where the goal is nearer than `RADIUS` cells, else zero; any leading axes."""
+    gap = np.asarray(achieved_goal) - np.asarray(desired_goal)
+    return (np.linalg.norm(gap, axis=-1) < RADIUS).astype(np.float32)
+
+
+def _spaces(walls: Bool[np.ndarray, "H W"]) -> tuple[spaces.Dict, spaces.Box]:
+    """Observation and action space of a point in a maze."""
+    high = np.array(walls.shape[::-1], np.float32)
+    place = spaces.Box(np.zeros(2, np.float32), high)
+    names = ("observation", "achieved_goal", "desired_goal")
+    return spaces.Dict(dict.fromkeys(names, place)), spaces.Box(-1, 1, (2,))
+
+
+def _observe(position, goal) -> dict[str, np.ndarray]:
+    """The GoalEnv dictionary of a position and a goal."""
+    names = ("observation", "achieved_goal", "desired_goal")
+    values = (position, position, goal)
+    return {k: np.array(v, np.float32) for k, v in zip(names, values, strict=True)}
+
+
+def _places(rng: np.random.Generator, walls: np.ndarray, n: int) -> np.ndarray:
+    """`n` positions, uniform over free cells and inside each cell's margins."""
+    cells = np.argwhere(~walls)[:, ::-1]  # (x, y)
+    inside = rng.uniform(MARGIN, 1 - MARGIN, (n, 2))
+    return (cells[rng.integers(len(cells), size=n)] + inside).astype(np.float32)
+
+
+class PointMaze(gymnasium.Env):
+    """A point in a maze, in Gymnasium's GoalEnv form.
+
+    Observation and goals: (x, y) in cells. Action: (dx, dy) in [-1, 1], clipped, times
+    0.5 cells. Start and goal are uniform over the free cells. Reward 1 and
+    ``info["success"]`` within 0.5 cells of the goal; an episode never terminates, it is
+    truncated at the registered length.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    compute_reward = staticmethod(compute_reward)
+
+    def __init__(self, maze: str = "U", render_mode: str | None = None):
+        self.walls, self.render_mode = walls_of(maze), render_mode
+        self.observation_space, self.action_space = _spaces(self.walls)
+        self._move = jax.jit(partial(move, jnp.asarray(self.walls)))
+
+    def reset(self, *, seed=None, options=None):
+        """Draw a start and a goal."""
+        super().reset(seed=seed)
+        self._position, self._goal = _places(self.np_random, self.walls, 2)
+        return _observe(self._position, self._goal), self._info()
+
+    def step(self, action):
+        """Move once; the reward is for the position after the move."""
+        checks.shaped("action", action, (2,))
+        checks.finite("action", action)
+        self._position = np.asarray(self._move(self._position, np.asarray(action)))
+        reward = float(compute_reward(self._position, self._goal))
+        observation = _observe(self._position, self._goal)
+        return observation, reward, False, False, self._info()
+
+    def _info(self) -> dict:
+        return {"success": bool(compute_reward(self._position, self._goal))}
+
+    def render(self):
+        """The maze from above: walls grey, goal orange, point blue; 16 pixels a cell."""
+        size = 16
+        image = np.where(self.walls[..., None], 90, 245).astype(np.uint8)
+        image = np.repeat(image.repeat(size, 0).repeat(size, 1), 3, axis=2)
+        yx = np.stack(np.indices(image.shape[:2]), -1) / size + 0.5 / size
+        for place, colour in (
+            (self._goal, (230, 159, 0)),
+            (self._position, (0, 90, 180)),
+        ):
+            near = np.linalg.norm(yx - place[::-1], axis=-1) < 0.35
+            image[near] = colour
+        return image
+
+
+class PointMazeVector(gymnasium.vector.VectorEnv):
+    """`num_envs` points in one maze, moved together by one JAX call.
+
+    Episodes all have the same length, so all of them end at once; the step after that
+    resets them (Gymnasium's next-step autoreset).
+    """
+
+    metadata = {**PointMaze.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+    compute_reward = staticmethod(compute_reward)
+
+    def __init__(self, num_envs: int = 1, maze: str = "U", max_episode_steps: int = 50):
+        checks.at_least("num_envs", num_envs, 1)
+        self.num_envs, self.walls = num_envs, walls_of(maze)
+        self.max_episode_steps = max_episode_steps
+        self.single_observation_space, self.single_action_space = _spaces(self.walls)
+        batch = partial(gymnasium.vector.utils.batch_space, n=num_envs)
+        self.observation_space = batch(self.single_observation_space)
+        self.action_space = batch(self.single_action_space)
+        self._move = jax.jit(partial(move, jnp.asarray(self.walls)))
+
+    def reset(self, *, seed=None, options=None):
+        """Draw a start and a goal for every point."""
+        super().reset(seed=seed)
+        places = _places(self.np_random, self.walls, 2 * self.num_envs)
+        self._position, self._goal = np.split(places, 2)
+        self._t = 0
+        return _observe(self._position, self._goal), self._info()
+
+    def step(self, actions):
+        """Move all points once, or reset all if the last step ended the episodes."""
+        checks.shaped("actions", actions, (self.num_envs, 2))
+        checks.finite("actions", actions)
+        no = np.zeros(self.num_envs, bool)
+        if self._t == self.max_episode_steps:
+            observation, info = self.reset()
+            return observation, np.zeros(self.num_envs, np.float32), no, no.copy(), info
+        self._t += 1
+        self._position = np.asarray(self._move(self._position, np.asarray(actions)))
+        reward = compute_reward(self._position, self._goal)
+        over = np.full(self.num_envs, self._t == self.max_episode_steps)
+        return _observe(self._position, self._goal), reward, no, over, self._info()
+
+    def _info(self) -> dict:
+        return {"success": compute_reward(self._position, self._goal).astype(bool)}
+
+
+LENGTHS = {"U": 50, "FourRooms": 100, "NineRooms": 100, "Spiral": 200}
+
+
+def register() -> None:
+    """Register every PointMaze with Gymnasium under ``crl_mini/PointMaze-<name>-v0``."""
+    for name, length in LENGTHS.items():
+        gymnasium.register(
+            id=f"crl_mini/PointMaze-{name}-v0",
+            entry_point="crl_mini.envs.maze:PointMaze",
+            vector_entry_point="crl_mini.envs.maze:PointMazeVector",
+            max_episode_steps=length,
+            kwargs={"maze": name},
+        )

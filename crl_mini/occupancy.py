@@ -1,0 +1,147 @@
+r"""Exact answers for tabular problems: the truth that every learned critic is held to.
+
+Arrays are indexed ``[s, a, g]`` and kept in double precision. ``P[s, a, x]`` is the
+probability of moving to state ``x``; a policy ``pi[s, a]`` is a row of probabilities.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from crl_mini import checks
+
+Transitions = Float[np.ndarray, "S A S"]
+Policy = Float[np.ndarray, "S A"]
+
+
+def policy_transitions(P: Transitions, pi: Policy) -> Float[np.ndarray, "S S"]:
+    r"""State-to-state transitions under a policy, :math:`P_\pi = \sum_a \pi P`.
+
+    Source: :eq:`policy-transitions`.
+    """
+    return np.einsum("sa,sax->sx", pi, P)
+
+
+def goal_reward(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
+    """Reward for stepping onto each goal, (1 - gamma) p(s' = g | s, a).
+
+    Source: :eq:`reward`; Eysenbach et al. (2022), Sec. 3.
+    """
+    checks.inside("gamma", gamma, 0, 1)
+    return (1 - gamma) * P
+
+
+def occupancy_series(
+    P: Transitions, pi: Policy, gamma: float, n_terms: int
+) -> Float[np.ndarray, "S A S"]:
+    """Discounted occupancy by adding up `n_terms` steps, renormalised to sum to one.
+
+    The naive form: it takes about 10 / (1 - gamma) terms to be accurate. Cut short, it
+    is what an agent sees that samples futures inside an episode of `n_terms` steps.
+
+    Source: :eq:`occupancy`; Eysenbach et al. (2022), Sec. 3.
+    """
+    checks.inside("gamma", gamma, 0, 1)
+    checks.at_least("n_terms", n_terms, 1)
+    P_pi = policy_transitions(P, pi)
+    k_step, total = P, np.zeros_like(P)
+    for k in range(n_terms):
+        total = total + gamma**k * k_step
+        k_step = k_step @ P_pi
+    return total * (1 - gamma) / (1 - gamma**n_terms)
+
+
+def discounted_occupancy(
+    P: Transitions, pi: Policy, gamma: float
+) -> Float[np.ndarray, "S A S"]:
+    """Discounted occupancy of every goal from every state and action, by a linear solve.
+
+    ``M[s, a, g]`` is both a probability, p_gamma(g | s, a), and the Q-value of the
+    policy for the reward of :func:`goal_reward`. Rows ``M[s, a]`` sum to one.
+
+    Source: :eq:`occupancy-matrix`; Dayan (1993); Eysenbach et al. (2022), Sec. 3.
+    """
+    checks.inside("gamma", gamma, 0, 1)
+    n_states, n_actions, _ = P.shape
+    A = np.eye(n_states) - gamma * policy_transitions(P, pi)
+    rows = P.reshape(-1, n_states)  # (S A, S)
+    M = (1 - gamma) * np.linalg.solve(A.T, rows.T).T  # rows @ inv(A)
+    return M.reshape(n_states, n_actions, n_states)
+
+
+def goal_marginal(
+    M: Float[np.ndarray, "S A G"], weights: Float[np.ndarray, "S A"]
+) -> Float[np.ndarray, " G"]:
+    """Distribution of goals p(g) when (s, a) is drawn with the given weights p(s, a).
+
+    Source: :eq:`goal-marginal`.
+    """
+    return np.einsum("sa,sag->g", weights / weights.sum(), M)
+
+
+def density_ratio(
+    M: Float[np.ndarray, "S A G"], p_g: Float[np.ndarray, " G"]
+) -> Float[np.ndarray, "S A G"]:
+    """How much likelier is g after (s, a) than on average, p_gamma(g | s, a) / p(g).
+
+    Source: :eq:`density-ratio`.
+    """
+    return M / p_g
+
+
+def optimal_logits(
+    M: Float[np.ndarray, "S A G"], p_g: Float[np.ndarray, " G"], batch_size: int
+) -> Float[np.ndarray, "S A G"]:
+    """Logits that minimise binary NCE with in-batch negatives; minus infinity where M is 0.
+
+    Source: :eq:`nce-optimum`; Gutmann and Hyvarinen (2010); Eysenbach et al. (2022).
+    """
+    checks.at_least("batch_size", batch_size, 2)
+    with np.errstate(divide="ignore"):
+        return np.log(density_ratio(M, p_g)) - np.log(batch_size - 1)
+
+
+def greedy_policy(q: Float[np.ndarray, "S A G"]) -> Float[np.ndarray, "S G A"]:
+    """Goal-conditioned policy that takes the best action, uniform over ties.
+
+    Source: :eq:`greedy`.
+    """
+    best = q.max(1, keepdims=True)
+    ties = (q >= best - 1e-9 * np.abs(best)).transpose(0, 2, 1)  # (S, G, A)
+    return ties / ties.sum(-1, keepdims=True)
+
+
+def reach_probability(
+    P: Transitions, pi_g: Float[np.ndarray, "S G A"], horizon: int
+) -> Float[np.ndarray, "S G"]:
+    """Probability of standing on g at any time within `horizon` steps, starting from s.
+
+    No rollouts: the chain with an absorbing goal is advanced `horizon` times.
+
+    Source: :eq:`reach`.
+    """
+    at_goal = np.eye(P.shape[0])
+    reached = at_goal
+    for _ in range(horizon):
+        after = np.einsum("sga,sag->sg", pi_g, P @ reached)
+        reached = np.maximum(at_goal, after)
+    return reached
+
+
+def optimal_q(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
+    """Q-values of the best policy for each goal, by policy iteration on all goals at once.
+
+    Source: :eq:`optimal-q`; Howard's policy iteration.
+    """
+    n_states, n_actions, _ = P.shape
+    reward = goal_reward(P, gamma)
+    action = reward.argmax(1)  # (S, G)
+    while True:
+        chosen = np.eye(n_actions)[action]  # (S, G, A)
+        P_g = np.einsum("sga,sax->gsx", chosen, P)
+        r_g = np.einsum("sga,sag->gs", chosen, reward)
+        V = np.linalg.solve(np.eye(n_states) - gamma * P_g, r_g[..., None])[..., 0].T
+        q = reward + gamma * P @ V  # (S, A, G)
+        kept = np.take_along_axis(q, action[:, None], 1)[:, 0]
+        if (q.max(1) <= kept * (1 + 1e-9)).all():
+            return q
+        action = q.argmax(1)

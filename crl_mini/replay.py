@@ -1,0 +1,111 @@
+"""Trajectories in, triples (s, a, future g) out."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+from crl_mini import checks
+
+
+class Batch(NamedTuple):
+    """States s, actions a, and goals g, each of which is a future of its own row."""
+
+    s: Shaped[Array, "B ..."]
+    a: Shaped[Array, "B ..."]
+    g: Shaped[Array, "B ..."]
+
+
+def truncated_geometric(
+    key: PRNGKeyArray, gamma: float, remaining: Int[Array, " B"]
+) -> Int[Array, " B"]:
+    """Offsets k in 1..remaining with probability proportional to gamma^(k - 1).
+
+    One uniform number and one logarithm each: the inverse of the distribution function.
+
+    Source: :eq:`geometric`; Eysenbach et al. (2022), released code.
+    """
+    u = jax.random.uniform(key, remaining.shape)
+    tail = -jnp.expm1(remaining * jnp.log(gamma))  # 1 - gamma^remaining
+    k = jnp.log1p(-u * tail) / jnp.log(gamma)
+    return jnp.clip(1 + k.astype(int), 1, remaining)
+
+
+SAMPLERS = ("truncated", "clipped", "uniform")
+
+
+def offset_pmf(
+    sampler: str, gamma: float, remaining: int
+) -> Float[np.ndarray, " remaining"]:
+    """Probability of each future offset 1..remaining under three samplers.
+
+    ``truncated`` renormalises the geometric distribution to the steps that remain (the
+    one `Replay` uses); ``clipped`` puts the whole tail on the last state; ``uniform``
+    ignores gamma.
+
+    Source: :eq:`geometric`, :eq:`clipped`.
+    """
+    checks.one_of("sampler", sampler, SAMPLERS)
+    checks.inside("gamma", gamma, 0, 1)
+    checks.at_least("remaining", remaining, 1)
+    p = (1 - gamma) * gamma ** np.arange(remaining)
+    if sampler == "clipped":
+        p[-1] = gamma ** (remaining - 1)
+    if sampler == "uniform":
+        p[:] = 1
+    return p / p.sum()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Replay:
+    """Episodes of one length: `observations` (N, T + 1, ...) and `actions` (N, T, ...).
+
+    Kept on the device, so that sampling happens inside a jitted training step.
+    """
+
+    observations: Shaped[Array, "N T1 ..."]
+    actions: Shaped[Array, "N T ..."]
+
+    @classmethod
+    def from_trajectories(cls, observations, actions) -> "Replay":
+        """Check and copy arrays; an episode needs two transitions or more."""
+        observations, actions = np.asarray(observations), np.asarray(actions)
+        if observations.ndim < 2 or len(observations) == 0:
+            raise ValueError(
+                "observations must have shape (N >= 1, T + 1, ...); "
+                f"got {observations.shape}"
+            )
+        n, length = observations.shape[:2]
+        if length < 3:
+            raise ValueError(
+                f"observations must hold episodes of 3 states or more; got {length}"
+            )
+        checks.shaped("actions", actions, (n, length - 1, *actions.shape[2:]))
+        checks.finite("observations", observations)
+        checks.finite("actions", actions)
+        return cls(jnp.asarray(observations), jnp.asarray(actions))
+
+    @property
+    def n_transitions(self) -> int:
+        """Number of (s, a, s') in store."""
+        return self.actions.shape[0] * self.actions.shape[1]
+
+    def sample(self, key: PRNGKeyArray, batch_size: int, gamma: float) -> Batch:
+        """Uniform (s, a), each with one future of its own episode.
+
+        Source: :eq:`geometric`.
+        """
+        at, ahead = jax.random.split(key)
+        n, length = self.actions.shape[:2]
+        flat = jax.random.randint(at, (batch_size,), 0, n * length)
+        episode, t = flat // length, flat % length
+        k = truncated_geometric(ahead, gamma, length - t)
+        return Batch(
+            self.observations[episode, t],
+            self.actions[episode, t],
+            self.observations[episode, t + k],
+        )
