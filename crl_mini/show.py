@@ -31,7 +31,7 @@ _STYLE = """<style>
 .crl-show {--paper: #f3f4f5; --ink: #222; --key: #6a1b9a; --text: #00622f;
   --note: #515151; --num: #7a4100; --name: #00527a; --link: #0a58ca}
 :is(html[data-theme=dark], html[theme=dark], body[data-jp-theme-light=false]) .crl-show
-  {--paper: #2b2b2b; --ink: #f8f8f2; --key: #dcc6e0; --text: #abe338; --note: #d4d0ab;
+  {--paper: #29313d; --ink: #f8f8f2; --key: #dcc6e0; --text: #abe338; --note: #d4d0ab;
   --num: #f5ab35; --name: #6fd3ff; --link: #8ab4f8}
 .crl-show {background: var(--paper); color: var(--ink); border-radius: 6px;
   margin: .25rem 0; padding: .5rem .75rem}
