@@ -1,0 +1,304 @@
+"""Every figure of the book is one call; each returns a matplotlib `Figure`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from jaxtyping import Float, Shaped
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from crl_mini.envs.maze import GridMaze
+
+#: Okabe and Ito's colours, told apart by readers with any kind of colour vision.
+BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+SKY, YELLOW, BLACK = "#56B4E9", "#E69F00", "#000000"
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WALL, MARK = "#9aa0a6", "#D55E00"
+WIDTH = 6.4  # inches: the width of the page's text
+
+Numbers = Shaped[np.ndarray, "..."]
+Array = Sequence | Numbers
+
+
+def style():
+    """Context with the look of all figures; the page puts them on a white card."""
+    return mpl.rc_context(
+        {
+            "axes.prop_cycle": cycler(color=COLOURS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": "medium",
+            "axes.titlelocation": "left",
+            "figure.constrained_layout.use": True,
+            "figure.dpi": 130,
+            "figure.facecolor": "white",
+            "font.size": 10,
+            "image.cmap": "viridis",
+            "legend.frameon": False,
+            "lines.linewidth": 2,
+            "lines.markersize": 5,
+        }
+    )
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the house style, and hand the figure over closed: shown once, not twice."""
+
+    @wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with style():
+            figure = draw(*args, **kwargs)
+        plt.close(figure)
+        return figure
+
+    return drawn
+
+
+def as_grid(maze: GridMaze, values: Numbers) -> Float[np.ndarray, "H W"]:
+    """One value per state, laid out as the maze; walls are NaN."""
+    grid = np.full(maze.walls.shape, np.nan)
+    grid[tuple(maze.cells.T)] = values
+    return grid
+
+
+@styled
+def maze_values(
+    maze: GridMaze,
+    values: Array,
+    *,
+    goal: int | Sequence[int] | None = None,
+    start: int | Sequence[int] | None = None,
+    arrows: Array | None = None,
+    titles: Sequence[str] = ("",),
+    label: str = "value",
+    log: bool = False,
+    low: float | None = None,
+    high: float | None = None,
+) -> Figure:
+    """Heat over the cells of a maze, one panel for each row of `values`.
+
+    `values` (S,) or (K, S); `goal` (star) and `start` (ring) are one state or K states;
+    `arrows` (S, A) or (K, S, A) are policies: an arrow for every action with a positive
+    probability, a dot for staying. `log` spreads the colours over powers of ten.
+    """
+    values = np.atleast_2d(np.asarray(values, float))
+    n = len(values)
+    rows = -(-n // 3)
+    figure, axes = plt.subplots(rows, -(-n // rows), squeeze=False)
+    figure.set_size_inches(min(WIDTH, 1 + 3 * axes.shape[1]), 0.6 + 3 * rows)
+    low = np.min(values) if low is None else low
+    high = np.max(values) if high is None else high
+    norm = LogNorm(max(low, high * 1e-6), high) if log else Normalize(low, high)
+    titles, goals, starts = (_each(x, n) for x in (titles, goal, start))
+    policies = [None] * n if arrows is None else np.reshape(arrows, (n, -1, 5))
+    for k, ax in enumerate(axes.flat[:n]):
+        image = _maze(ax, maze, values[k], norm)
+        _marks(ax, maze, goals[k], starts[k])
+        if policies[k] is not None:
+            _arrows(ax, maze, policies[k])
+        ax.set_title(titles[k] or "")
+    for ax in axes.flat[n:]:
+        ax.set_axis_off()
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
+    return figure
+
+
+def _each(x, n: int) -> list:
+    """A list of n: what is not a list of n already counts for every panel."""
+    x = list(x) if np.ndim(x) else [x]
+    return x * n if len(x) == 1 else x
+
+
+def _maze(ax: Axes, maze: GridMaze, values: Numbers, norm: Normalize):
+    """Cells coloured by value, walls grey; columns and rows as axes without numbers."""
+    ax.set_facecolor(WALL)
+    ax.set(xticks=[], yticks=[], xlabel="column", ylabel="row")
+    ax.spines[:].set_visible(False)
+    return ax.imshow(as_grid(maze, values), norm=norm, interpolation="none")
+
+
+def _marks(ax: Axes, maze: GridMaze, goal: int | None, start: int | None) -> None:
+    """A star on the goal, a ring on the start."""
+    edge = {"ms": 13, "mec": "white", "ls": "none", "clip_on": False}
+    if goal is not None:
+        row, col = maze.cells[goal]
+        ax.plot(col, row, "*", color=MARK, label="goal", **edge)
+    if start is not None:
+        row, col = maze.cells[start]
+        edge |= {"ms": 9, "mec": MARK, "mew": 2}
+        ax.plot(col, row, "o", mfc="none", label="start", **edge)
+
+
+def _arrows(ax: Axes, maze: GridMaze, policy: Float[np.ndarray, "S A"]) -> None:
+    """An arrow for every action that the policy may take; a dot for staying."""
+    row, col = maze.cells.T
+    for a, (down, right) in enumerate(maze.MOVES):
+        on = policy[:, a] > 0
+        if not down and not right:
+            ax.plot(col[on], row[on], "o", color="white", mec="black", ms=3, ls="none")
+            continue
+        to = np.full(on.sum(), 0.38)
+        ax.quiver(
+            *(col[on], row[on], to * right, to * down),
+            **{"scale": 1, "scale_units": "xy", "angles": "xy", "units": "xy"},
+            **{"width": 0.09, "color": "white", "ec": "black", "lw": 0.4},
+        )
+
+
+@styled
+def monte_carlo_error(n: Array, errors: Array, predicted: Array) -> Figure:
+    """Error of an estimate against the number of samples, with the predicted error.
+
+    `n` (N,) sample sizes, `errors` (N, R) of R repetitions, `predicted` (N,).
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    for k, column in enumerate(np.asarray(errors).T):
+        ax.plot(n, column, "o", color=BLUE, alpha=0.5, label="" if k else "measured")
+    ax.plot(n, predicted, "--", color=ORANGE, label="predicted")
+    ax.set(xscale="log", yscale="log")
+    ax.set(xlabel="walks, n", ylabel="total variation error")
+    ax.legend()
+    return figure
+
+
+@styled
+def lines(
+    x: Array,
+    curves: Mapping[str, Array],
+    *,
+    xlabel: str,
+    ylabel: str,
+    log: str = "",
+    points: bool = False,
+) -> Figure:
+    """Named curves over one x; `log` names the logarithmic axes ("", "x", "y", "xy").
+
+    Each curve has a colour, a dash and, with `points`, a marker of its own.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    dashes = ("-", "--", "-.", ":")
+    for k, (name, y) in enumerate(curves.items()):
+        marker = MARKERS[k % len(MARKERS)] if points else ""
+        ax.plot(x, y, dashes[k % 4], marker=marker, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(**{f"{axis}scale": "log" for axis in log})
+    ax.legend()
+    return figure
+
+
+@styled
+def two_densities(
+    x: Array, p: Array, q: Array, logits: Mapping[str, Array] | None = None
+) -> Figure:
+    """Densities of positives and negatives and, below them, logits over the same x."""
+    figure, axes = plt.subplots(
+        1 + bool(logits), sharex=True, squeeze=False, figsize=(WIDTH, 4.5)
+    )
+    if not logits:
+        figure.set_figheight(2.6)
+    top = axes[0, 0]
+    for y, name, colour, dash in (
+        (p, "p: positives", BLUE, "-"),
+        (q, "q: negatives", ORANGE, "--"),
+    ):
+        top.plot(x, y, dash, color=colour, label=name)
+        top.fill_between(x, y, color=colour, alpha=0.15, lw=0)
+    top.set(ylabel="density")
+    bottom = axes[-1, 0]
+    for (name, y), dash, wide in zip(
+        (logits or {}).items(), ("-", "--", ":", "-."), (4, 2, 2, 2), strict=False
+    ):
+        bottom.plot(x, y, dash, lw=wide, label=name)
+    bottom.set(xlabel="x")
+    if logits:
+        bottom.set(ylabel="logit")
+    for ax in {top, bottom}:
+        ax.legend()
+    return figure
+
+
+@styled
+def calibration(
+    said: Array, happened: Array, weights: Array, *, names: str = "classifier"
+) -> Figure:
+    """What a classifier said against what happened: on the diagonal it is calibrated.
+
+    One point a bin: `said` (K,) mean prediction, `happened` (K,) share of positives,
+    `weights` (K,) number of examples, drawn as the point's area.
+    """
+    figure, ax = plt.subplots(figsize=(4, 3.6))
+    ax.plot([0, 1], [0, 1], "--", color=BLACK, lw=1, label="calibrated")
+    area = 20 + 180 * np.asarray(weights) / np.max(weights)
+    ax.scatter(said, happened, s=area, color=BLUE, alpha=0.8, label=names)
+    ax.set(xlabel="predicted probability of being a positive", ylabel="share that is")
+    ax.set(aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    ax.legend(loc="upper left")
+    return figure
+
+
+@styled
+def against_truth(
+    truth: Array, learned: Array, *, xlabel: str, ylabel: str, at_most: int = 5000
+) -> Figure:
+    """Learned numbers against exact ones, point by point, with the diagonal.
+
+    Pairs that are not finite are left out; of more than `at_most`, every k-th is drawn.
+    """
+    truth, learned = np.ravel(truth), np.ravel(learned)
+    finite = np.isfinite(truth) & np.isfinite(learned)
+    every = -(-finite.sum() // at_most)
+    truth, learned = truth[finite][::every], learned[finite][::every]
+    figure, ax = plt.subplots(figsize=(4, 3.6))
+    ends = [truth.min(), truth.max()]
+    ax.plot(truth, learned, ".", ms=3, alpha=0.4, rasterized=True)
+    ax.plot(ends, ends, "--", color=BLACK, lw=1, label="equal")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
+    return figure
+
+
+@styled
+def offset_pmfs(
+    panels: Mapping[str, Mapping[str, Array]], *, draws: Mapping[str, Array] = {}
+) -> Figure:
+    """Probability of each future offset 1, 2, ...: a panel each, a curve a sampler.
+
+    `draws` may hold the observed shares for some of the panels, drawn as dots.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), sharey=True, squeeze=False, figsize=(WIDTH, 3)
+    )
+    for ax, (title, pmfs) in zip(axes.flat, panels.items(), strict=True):
+        for k, (name, p) in enumerate(pmfs.items()):
+            offset = 1 + np.arange(len(p))
+            style = {"color": COLOURS[k], "marker": MARKERS[k], "ms": 3, "lw": 1}
+            ax.plot(offset, p, label=name, **style)
+        if title in draws:
+            seen = np.asarray(draws[title])
+            offset = 1 + np.arange(len(seen))
+            ax.plot(offset, seen, "x", color=BLACK, ms=6, label="drawn")
+        ax.set(title=title, xlabel="offset k")
+    axes[0, 0].set(ylabel="probability")
+    axes[0, 0].legend()
+    return figure
+
+
+@styled
+def sampler_bias(
+    lengths: Array, bias: Mapping[str, Array], *, ylabel: str = "bias (total variation)"
+) -> Figure:
+    """Bias of each sampler against the length of the episodes, on logarithmic axes."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    for k, (name, y) in enumerate(bias.items()):
+        ax.plot(lengths, y, marker=MARKERS[k], label=name)
+    ax.set(xscale="log", yscale="log", xlabel="steps in an episode, T", ylabel=ylabel)
+    ax.set_xticks(lengths, [str(n) for n in lengths])
+    ax.minorticks_off()
+    ax.legend()
+    return figure
