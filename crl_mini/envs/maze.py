@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import SupportsIndex
 
 import gymnasium
 import jax
@@ -114,7 +115,7 @@ class GridMaze:
         """Number of actions, A."""
         return len(self.ACTIONS)
 
-    def index(self, row: int, col: int) -> int:
+    def index(self, row: SupportsIndex, col: SupportsIndex) -> int:
         """State number of a free cell."""
         found = np.flatnonzero((self.cells == (row, col)).all(1))
         if not len(found):
@@ -202,7 +203,7 @@ def compute_reward(achieved_goal, desired_goal, info=None):
     return (np.linalg.norm(gap, axis=-1) < RADIUS).astype(np.float32)
 
 
-def _spaces(walls: Bool[np.ndarray, "H W"]) -> tuple[spaces.Dict, spaces.Box]:
+def _spaces(walls: Bool[np.ndarray, "H W"]) -> tuple[spaces.Space, spaces.Space]:
     """Observation and action space of a point in a maze."""
     high = np.array(walls.shape[::-1], np.float32)
     place = spaces.Box(np.zeros(2, np.float32), high)
@@ -251,7 +252,7 @@ class PointMaze(gymnasium.Env):
         """Move once; the reward is for the position after the move."""
         checks.shaped("action", action, (2,))
         checks.finite("action", action)
-        self._position = np.asarray(self._move(self._position, np.asarray(action)))
+        self._position = np.asarray(self._move(self._position, np.float32(action)))
         reward = float(compute_reward(self._position, self._goal))
         observation = _observe(self._position, self._goal)
         return observation, reward, False, False, self._info()
@@ -311,7 +312,7 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
             observation, info = self.reset()
             return observation, np.zeros(self.num_envs, np.float32), no, no.copy(), info
         self._t += 1
-        self._position = np.asarray(self._move(self._position, np.asarray(actions)))
+        self._position = np.asarray(self._move(self._position, np.float32(actions)))
         reward = compute_reward(self._position, self._goal)
         over = np.full(self.num_envs, self._t == self.max_episode_steps)
         return _observe(self._position, self._goal), reward, no, over, self._info()

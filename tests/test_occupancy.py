@@ -1,0 +1,149 @@
+"""Exact answers against brute-force sums, simulation and first principles."""
+
+import numpy as np
+import pytest
+
+from crl_mini import occupancy
+from crl_mini.envs.maze import LAYOUTS, GridMaze
+
+GAMMA = 0.9
+
+
+@pytest.fixture
+def problem():
+    """A small random problem: 5 states, 3 actions, a random policy."""
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(5), size=(5, 3))
+    return P, rng.dirichlet(np.ones(3), size=5)
+
+
+def test_occupancy_is_a_sum_over_every_future(problem):
+    P, pi = problem
+    M = np.zeros_like(P)
+    for s in range(5):
+        for a in range(3):
+            at = P[s, a]  # distribution of s_{t + 1}
+            for k in range(400):
+                M[s, a] += (1 - GAMMA) * GAMMA**k * at
+                at = sum(at[x] * pi[x, b] * P[x, b] for x in range(5) for b in range(3))
+    exact = occupancy.discounted_occupancy(P, pi, GAMMA)
+    np.testing.assert_allclose(exact, M, atol=1e-12)
+    np.testing.assert_allclose(exact.sum(-1), 1)
+
+
+def test_series_approaches_the_closed_form_and_always_sums_to_one(problem):
+    P, pi = problem
+    exact = occupancy.discounted_occupancy(P, pi, GAMMA)
+    gaps = []
+    for n in (1, 10, 100, 400):
+        series = occupancy.occupancy_series(P, pi, GAMMA, n)
+        np.testing.assert_allclose(series.sum(-1), 1)
+        gaps.append(np.abs(series - exact).max())
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-12
+
+
+def test_occupancy_is_the_q_function_of_the_goal_reward(problem):
+    P, pi = problem
+    M = occupancy.discounted_occupancy(P, pi, GAMMA)
+    V = np.einsum("sa,sag->sg", pi, M)
+    bellman = occupancy.goal_reward(P, GAMMA) + GAMMA * P @ V
+    np.testing.assert_allclose(M, bellman, atol=1e-14)
+
+
+def test_occupancy_agrees_with_simulation():
+    maze = GridMaze("U", slip=0.2)
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, 0.8)
+    rng = np.random.default_rng(0)
+    s, a, n = 2, 1, 40_000
+    states = np.full(n, s)
+    actions = np.full(n, a)
+    k = rng.geometric(1 - 0.8, size=n)  # 1, 2, ...
+    final = np.full(n, -1)
+    for t in range(1, k.max() + 1):
+        total = maze.P[states, actions].cumsum(1)
+        states = (rng.random((n, 1)) >= total).sum(1)
+        final = np.where(k == t, states, final)
+        actions = rng.integers(maze.n_actions, size=n)
+    counts = np.bincount(final, minlength=maze.n_states) / n
+    error = np.sqrt(M[s, a] * (1 - M[s, a]) / n)
+    assert (np.abs(counts - M[s, a]) < 5 * error + 1e-9).all()
+
+
+def test_marginal_ratio_and_logits_fit_together(problem):
+    P, pi = problem
+    M = occupancy.discounted_occupancy(P, pi, GAMMA)
+    weights = np.random.default_rng(1).random((5, 3))
+    p_g = occupancy.goal_marginal(M, weights)
+    by_hand = sum(
+        weights[s, a] / weights.sum() * M[s, a] for s in range(5) for a in range(3)
+    )
+    np.testing.assert_allclose(p_g, by_hand)
+    f = occupancy.optimal_logits(M, p_g, 33)
+    np.testing.assert_allclose(np.exp(f) * 32 * p_g, M)
+
+
+def test_greedy_policy_is_uniform_over_ties():
+    q = np.array([[[1.0, -2.0], [1.0, -1.0], [0.5, -1.0]]])  # one state, two goals
+    np.testing.assert_allclose(
+        occupancy.greedy_policy(q)[0], [[0.5, 0.5, 0], [0, 0.5, 0.5]]
+    )
+
+
+def test_reach_probability_by_hand():
+    # Two states; from 0 the action moves to 1 with probability 1/4, 1 is absorbing.
+    P = np.array([[[0.75, 0.25]], [[0.0, 1.0]]])
+    stay = np.ones((2, 2, 1))
+    for horizon in (0, 1, 5):
+        reached = occupancy.reach_probability(P, stay, horizon)
+        expected = [[1, 1 - 0.75**horizon], [float(horizon == 0) * 0, 1]]
+        np.testing.assert_allclose(reached, expected)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_optimal_q_is_discount_to_the_power_of_distance(name):
+    maze = GridMaze(name)
+    q = occupancy.optimal_q(maze.P, GAMMA)
+    after = np.einsum("sax,xg->sag", maze.P, maze.distances)  # moves are certain
+    np.testing.assert_allclose(q, GAMMA**after, rtol=1e-9)
+
+
+@pytest.mark.parametrize("slip", [0.0, 0.3])
+def test_optimal_q_solves_bellmans_equation(slip):
+    maze = GridMaze("FourRooms", slip)
+    q = occupancy.optimal_q(maze.P, GAMMA)
+    target = occupancy.goal_reward(maze.P, GAMMA) + GAMMA * maze.P @ q.max(1)
+    np.testing.assert_allclose(q, target, atol=1e-10)
+
+
+def test_greedy_on_the_uniform_policys_q_is_one_improvement_step():
+    maze = GridMaze("FourRooms", slip=0.1)
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, GAMMA)
+    best = occupancy.optimal_q(maze.P, GAMMA)
+    goal = 0
+    pi = occupancy.greedy_policy(M)[:, goal]
+    improved = occupancy.discounted_occupancy(maze.P, pi, GAMMA)[:, :, goal]
+    assert (improved >= M[:, :, goal] - 1e-12).all()
+    assert (improved <= best[:, :, goal] + 1e-12).all()
+    assert improved.mean() > 2 * M[:, :, goal].mean()
+
+
+@pytest.mark.parametrize("gamma", [0, 1, -0.1, 1.5, float("nan")])
+def test_gamma_outside_the_open_interval_is_refused(problem, gamma):
+    P, pi = problem
+    for function in (
+        lambda: occupancy.discounted_occupancy(P, pi, gamma),
+        lambda: occupancy.occupancy_series(P, pi, gamma, 3),
+        lambda: occupancy.goal_reward(P, gamma),
+        lambda: occupancy.optimal_q(P, gamma),
+    ):
+        with pytest.raises(ValueError, match=r"gamma must lie inside \(0, 1\)"):
+            function()
+
+
+def test_other_bad_numbers_are_refused(problem):
+    P, pi = problem
+    with pytest.raises(ValueError, match="n_terms must be at least 1"):
+        occupancy.occupancy_series(P, pi, 0.9, 0)
+    with pytest.raises(ValueError, match="batch_size must be at least 2"):
+        occupancy.optimal_logits(P, P[0, 0], 1)
