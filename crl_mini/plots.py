@@ -48,7 +48,7 @@ def style():
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in the house style, and hand the figure over closed: shown once, not twice."""
+    """Draw in the house style and close the figure, so that a cell shows it once."""
 
     @wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
@@ -91,7 +91,8 @@ def maze_values(
     n = len(values)
     rows = -(-n // 3)
     figure, axes = plt.subplots(rows, -(-n // rows), squeeze=False)
-    figure.set_size_inches(min(WIDTH, 1 + 3 * axes.shape[1]), 0.6 + 3 * rows)
+    tall = (3.3, 3, 2)[axes.shape[1] - 1]
+    figure.set_size_inches(min(WIDTH, 1 + 3 * axes.shape[1]), 0.5 + tall * rows)
     low = np.min(values) if low is None else low
     high = np.max(values) if high is None else high
     norm = LogNorm(max(low, high * 1e-6), high) if log else Normalize(low, high)
@@ -143,11 +144,11 @@ def _arrows(ax: Axes, maze: GridMaze, policy: Float[np.ndarray, "S A"]) -> None:
         if not down and not right:
             ax.plot(col[on], row[on], "o", color="white", mec="black", ms=3, ls="none")
             continue
-        to = np.full(on.sum(), 0.38)
+        to = np.full(on.sum(), 0.36)
         ax.quiver(
-            *(col[on], row[on], to * right, to * down),
+            *(col[on] + 0.1 * right, row[on] + 0.1 * down, to * right, to * down),
             **{"scale": 1, "scale_units": "xy", "angles": "xy", "units": "xy"},
-            **{"width": 0.09, "color": "white", "ec": "black", "lw": 0.4},
+            **{"width": 0.1, "color": "white", "ec": "black", "lw": 0.4},
         )
 
 
@@ -284,6 +285,7 @@ def offset_pmfs(
             offset = 1 + np.arange(len(seen))
             ax.plot(offset, seen, "x", color=BLACK, ms=6, label="drawn")
         ax.set(title=title, xlabel="offset k")
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].set(ylabel="probability")
     axes[0, 0].legend()
     return figure
