@@ -227,7 +227,9 @@ def settle(tab) -> None:
         "[...document.querySelectorAll('.static-widget')]"
         ".every(e => e.childNodes.length)"
     )
-    tab.add_style_tag(content="* {transition: none !important}")
+    tab.add_style_tag(
+        content="* {transition: none !important; animation: none !important}"
+    )
     tab.evaluate(
         "document.querySelectorAll('article details').forEach(d => d.open = true);"
         "document.querySelectorAll('.toggle-hidden').forEach("
