@@ -134,11 +134,11 @@ def optimal_q(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
     """
     n_states, n_actions, _ = P.shape
     reward = goal_reward(P, gamma)
-    action = reward.argmax(1)  # (S, G)
+    uniform = np.full((n_states, n_actions), 1 / n_actions)
+    action = discounted_occupancy(P, uniform, gamma).argmax(1)  # (S, G), a good start
     while True:
-        chosen = np.eye(n_actions)[action]  # (S, G, A)
-        P_g = np.einsum("sga,sax->gsx", chosen, P)
-        r_g = np.einsum("sga,sag->gs", chosen, reward)
+        P_g = P[np.arange(n_states)[:, None], action].swapaxes(0, 1)  # (G, S, S)
+        r_g = np.take_along_axis(reward, action[:, None], 1)[:, 0].T
         V = np.linalg.solve(np.eye(n_states) - gamma * P_g, r_g[..., None])[..., 0].T
         q = reward + gamma * P @ V  # (S, A, G)
         kept = np.take_along_axis(q, action[:, None], 1)[:, 0]
