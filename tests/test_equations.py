@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import crl_mini
+from crl_mini import widgets
 from crl_mini.show import EQUATIONS
 
 CHAPTERS = Path(__file__).resolve().parents[1] / "book" / "chapters"
@@ -106,6 +107,18 @@ def test_what_a_chapter_derives_names_its_equation(name):
     obj = lookup(name)
     if inspect.isfunction(inspect.unwrap(obj)) and "." not in obj.__qualname__:
         assert NAMED.search(DOCS[name]), f"{name}: end with Source: :eq:`...`"
+
+
+def test_library_reference_holds_every_module_and_widget():
+    page = (CHAPTERS.parent / "appendix" / "api.md").read_text()
+    modules = {name.rsplit(".", 1)[0] for name in DOCS if name.count(".") == 2}
+    missing = [
+        name
+        for name in sorted(modules) + [f"crl_mini.widgets.{w}" for w in widgets.__all__]
+        if not re.search(rf"auto(module|class):: {re.escape(name)}$", page, re.M)
+        and not (name in modules and name.startswith("crl_mini.widgets"))
+    ]
+    assert missing == []
 
 
 def test_show_links_each_equation_to_its_chapter():
