@@ -153,15 +153,15 @@ def _arrows(ax: Axes, maze: GridMaze, policy: Float[np.ndarray, "S A"]) -> None:
 
 
 @styled
-def monte_carlo_error(n: Array, errors: Array, predicted: Array) -> Figure:
-    """Error of an estimate against the number of samples, with the predicted error.
+def monte_carlo_error(n: Array, errors: Array, bound: Array) -> Figure:
+    """Error of an estimate against the number of samples, with a bound on its mean.
 
-    `n` (N,) sample sizes, `errors` (N, R) of R repetitions, `predicted` (N,).
+    `n` (N,) sample sizes, `errors` (N, R) of R repetitions, `bound` (N,).
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
     for k, column in enumerate(np.asarray(errors).T):
         ax.plot(n, column, "o", color=BLUE, alpha=0.5, label="" if k else "measured")
-    ax.plot(n, predicted, "--", color=ORANGE, label="predicted")
+    ax.plot(n, bound, "--", color=ORANGE, label="bound")
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="walks, n", ylabel="total variation error")
     ax.legend()
