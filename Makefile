@@ -24,7 +24,9 @@ lint: $(STAMP)  ## check style, formatting and the Colab twins
 	$(BIN)/ruff format --check .
 	$(BIN)/python book/twins.py --check
 
-format: $(STAMP)  ## let ruff repair what it can
+format: $(STAMP)  ## let ruff repair what it can, in the chapters too
+	$(BIN)/python book/twins.py --format
+	$(BIN)/python book/twins.py
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

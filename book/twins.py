@@ -346,11 +346,15 @@ def stale() -> list[str]:
 
 
 def format_cell(match: re.Match) -> str:
-    ruff = [str(Path(sys.executable).with_name("ruff")), "format", "-"]
-    done = subprocess.run(ruff, input=match[2], capture_output=True, text=True)
-    if done.returncode:  # a cell with a magic, say: leave it as it is
-        return match[0]
-    return f"{match[1]}{done.stdout}```"
+    """The same cell with sorted imports, in ruff's format."""
+    code = match[2]
+    for task in (["check", "--select=I", "--fix", "--quiet"], ["format"]):
+        ruff = [str(Path(sys.executable).with_name("ruff")), *task, "-"]
+        done = subprocess.run(ruff, input=code, capture_output=True, text=True)
+        if done.returncode:  # a cell with a magic, say: leave it as it is
+            return match[0]
+        code = done.stdout
+    return f"{match[1]}{code}```"
 
 
 def main() -> int:
