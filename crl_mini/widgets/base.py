@@ -17,15 +17,12 @@ import numpy as np
 import traitlets
 from IPython.display import display
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from crl_mini import checks
 from crl_mini.envs.maze import GridMaze
 
 HERE = Path(__file__).parent
-BLUE, ORANGE, GREEN = "#0072b2", "#c14a00", "#00795a"
 
 
 class Widget(anywidget.AnyWidget):
@@ -53,8 +50,8 @@ class Widget(anywidget.AnyWidget):
         source = base64.b64encode(png.getvalue()).decode()
         alt = html.escape(inspect.getdoc(type(self)).splitlines()[0], quote=True)
         image = f'<img alt="{alt}" src="data:image/png;base64,{source}">'
-        picture = {"text/html": f"<noscript>{image}</noscript>", "text/plain": alt}
-        display(picture, raw=True)
+        hidden = f'<noscript class="crl-fallback">{image}</noscript>'
+        display({"text/html": hidden, "text/plain": alt}, raw=True)
         display(*self._repr_mimebundle_()[:1], raw=True)
 
 
@@ -105,7 +102,9 @@ def discount(default: float = 0.9) -> Real:
     return Real(default, lambda name, value: checks.inside(name, value, 0, 1))
 
 
-seed_trait = lambda: Whole(0, within(0, 2**20))  # noqa: E731
+def seed_trait() -> Whole:
+    """A trait for the seed of the JavaScript generator."""
+    return Whole(0, within(0, 2**20))
 
 
 class MazeWidget(Widget):
@@ -147,31 +146,3 @@ class MazeWidget(Widget):
     def _is_a_state(self, proposal) -> int:
         within(0, len(self.cells) - 1)(proposal.trait.name, proposal.value)
         return proposal.value
-
-
-def draw_maze(
-    ax: Axes,
-    maze: GridMaze,
-    goal: int,
-    values: Float[np.ndarray, " S"] | None = None,
-    greedy: Float[np.ndarray, "S A"] | None = None,
-    broken: np.ndarray | None = None,
-) -> None:
-    """Cells (coloured by value), the goal, and arrows where `greedy` is positive."""
-    image = np.full(maze.walls.shape, np.nan)
-    image[tuple(maze.cells.T)] = 1 if values is None else values
-    norm = LogNorm(vmin=max(np.nanmin(image), np.nanmax(image) * 1e-6))
-    shown = ax.imshow(image, norm=norm, cmap="Greys" if values is None else "viridis")
-    if values is not None:
-        ax.figure.colorbar(shown, ax=ax, shrink=0.7)
-    row, col = maze.cells.T
-    for a, (down, right) in enumerate(maze.MOVES):
-        for bad, colour in ((False, "0.6"), (True, ORANGE)):
-            on = (greedy[:, a] > 0) & (
-                (broken == bad) if broken is not None else not bad
-            )
-            arrow = (np.full(on.sum(), 0.4 * right), np.full(on.sum(), 0.4 * down))
-            style = {"scale": 1, "scale_units": "xy", "angles": "xy", "width": 0.008}
-            ax.quiver(col[on], row[on], *arrow, color=colour, **style)
-    ax.plot(*maze.cells[goal][::-1], "*", ms=14, color=ORANGE, mec="white")
-    ax.set_axis_off()

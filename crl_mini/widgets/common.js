@@ -109,7 +109,8 @@ export function pretty(x, digits = 3) {
     return String(Number(x.toPrecision(digits))).replace("-", "−");
   }
   const [mantissa, power] = x.toExponential(digits - 1).split("e");
-  const raised = [...power.replace("+", "")].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+  const raise = (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)];
+  const raised = [...power.replace("+", "")].map(raise);
   return `${mantissa} × 10${raised.join("")}`.replace(/^-/, "−");
 }
 
@@ -205,7 +206,8 @@ export function table(label, head, names) {
   const node = h("table", { "aria-label": label },
     h("thead", {}, h("tr", {}, ...head.map((t) => h("th", { scope: "col" }, t)))),
     h("tbody", {}, ...rows));
-  node.fill = (k, ...texts) => texts.forEach((t, j) => { rows[k].children[j + 1].textContent = t; });
+  node.fill = (k, ...texts) =>
+    texts.forEach((t, j) => { rows[k].children[j + 1].textContent = t; });
   node.row = (k) => rows[k];
   return node;
 }
@@ -214,9 +216,9 @@ export function table(label, head, names) {
 export const readout = () => h("p", { class: "crl-readout", "aria-live": "polite" });
 
 // ---------------------------------------------------------------- canvas
-/** A canvas `ratio` times as high as wide (or its CSS min-height), sharp on every screen. */
-export function picture(ratio, paint) {
-  const node = h("canvas", { role: "img", style: `aspect-ratio: 1 / ${ratio}` });
+/** A canvas, sharp on every screen; paint(context, width, height, colour by its name). */
+export function picture(style, paint) {
+  const node = h("canvas", { role: "img", style });
   node.paint = () => {
     const { clientWidth: width, clientHeight: height } = node, dots = devicePixelRatio || 1;
     if (!width) return;
@@ -225,8 +227,8 @@ export function picture(ratio, paint) {
     const context = node.getContext("2d");
     context.scale(dots, dots);
     context.font = "12px system-ui, sans-serif";
-    const style = getComputedStyle(node);
-    paint(context, width, height, (name) => style.getPropertyValue(`--${name}`).trim());
+    const css = getComputedStyle(node);
+    paint(context, width, height, (name) => css.getPropertyValue(`--${name}`).trim());
   };
   node.say = (label) => node.setAttribute("aria-label", label);
   return node;
@@ -247,7 +249,9 @@ export function draggable(node, at) {
     call(event, node.hasPointerCapture(event.pointerId) ? "drag" : "hover"));
 }
 
-export const ARROW_KEYS = { ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowDown: [1, 0], ArrowLeft: [0, -1] };
+export const ARROW_KEYS = {
+  ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowDown: [1, 0], ArrowLeft: [0, -1],
+};
 
 /** A line of text; align and baseline as in canvas. */
 export function text(context, string, x, y, color, align = "left", baseline = "middle") {
@@ -275,16 +279,23 @@ export function disc(context, x, y, radius, fill, stroke) {
   context.stroke();
 }
 
-/** Colour bar with three labels from low to high. */
-export function colourBar(context, x, y, width, labels, ink) {
-  for (let k = 0; k < width; k++) {
-    context.fillStyle = viridis(k / width).fill;
-    context.fillRect(x + k, y, 1.5, 10);
-  }
-  labels.forEach((label, k) => {
-    const align = ["left", "center", "right"][k];
-    text(context, label, x + (k * width) / 2, y + 20, ink, align);
+/** The colour scale below a heat map; labels() are the texts at its low end, middle, top. */
+export function colourBar(labels) {
+  const node = picture("height: 36px", (context, width, _, colour) => {
+    for (let k = 0; k < width; k++) {
+      context.fillStyle = viridis(k / width).fill;
+      context.fillRect(k, 8, 1.5, 10);
+    }
+    axis(context, labels(), 28, width, colour("soft"));
+    node.say(`Colour scale from ${labels().join(" to ")}`);
   });
+  return node;
+}
+
+/** Three labels: left, in the middle, right. */
+export function axis(context, labels, y, width, ink) {
+  labels.forEach((label, k) =>
+    text(context, label, (k * width) / 2, y, ink, ["left", "center", "right"][k]));
 }
 
 // ---------------------------------------------------------------- the frame of a widget
@@ -295,12 +306,16 @@ export function colourBar(context, x, y, width, labels, ink) {
  */
 export function widget(name, traits, build) {
   function render({ model, el }) {
-    const root = h("figure", { class: `crl-widget crl-${name}` });
+    const root = h("div", { class: `crl-widget crl-${name}`, role: "group",
+      "aria-label": name.replace("-", " ") });
     const { view, controls, caption, update } = build(model, root);
     root.append(
       h("div", { class: "crl-body" }, h("div", { class: "crl-view" }, ...view),
         h("div", { class: "crl-controls" }, ...controls)),
-      h("figcaption", {}, caption));
+      h("p", { class: "crl-caption" }, caption));
+    root.querySelectorAll("input, select, button, canvas").forEach((node) => {
+      node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
+    });
     const pictures = [...view, ...controls].filter((node) => node.paint);
     const paint = () => pictures.forEach((node) => node.paint());
     const change = () => {

@@ -118,20 +118,19 @@ function star(context, x, y, radius, fill) {
 
 /**
  * The canvas of a maze. scene() says what to draw:
- * { fill(s), ink(s), arrows(s), broken(s), goal, start, read, bar }.
+ * { fill(s), ink(s), arrows(s), broken(s), goal, start, read }.
  * move(s) is called when the marker is dragged or moved by the arrow keys,
- * read(s) when the pointer hovers or Shift and an arrow key are pressed. `below` is room
- * for a colour bar, in pixels of a picture 360 pixels wide.
+ * read(s) when the pointer hovers or Shift and an arrow key are pressed.
  */
-export function mazeCanvas(maze, { scene, move, read, marker, below = 0 }) {
+export function mazeCanvas(maze, { scene, move, read, marker }) {
   const crop = 0.6; // of the outer wall, in cells
   const high = maze.rows - 2 * crop, wide = maze.columns - 2 * crop;
   let size = 1;
-  const node = picture(high / wide + below / 360, (context, width, _, colour) => {
+  const node = picture(`aspect-ratio: ${wide} / ${high}`, (context, width, height, colour) => {
     size = width / wide;
     const now = scene(), left = (c) => (c - crop) * size;
     context.fillStyle = colour("wall");
-    context.fillRect(0, 0, width, high * size);
+    context.fillRect(0, 0, width, height);
     maze.cells.forEach(([r, c], s) => {
       const x = left(c), y = left(r), ink = now.ink?.(s) ?? colour("ink");
       context.fillStyle = now.fill?.(s) ?? colour("tile");
@@ -155,7 +154,6 @@ export function mazeCanvas(maze, { scene, move, read, marker, below = 0 }) {
       const [y, x] = centre(now.goal);
       star(context, x, y, size * 0.42, colour("mark"));
     }
-    now.bar?.(context, high * size + 8, width, colour);
   });
   const under = (x, y) => maze.at(Math.floor(y / size + crop), Math.floor(x / size + crop));
   draggable(node, (x, y, phase) => {

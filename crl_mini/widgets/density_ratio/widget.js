@@ -94,7 +94,7 @@ export default widget("density-ratio", NAMES, (model, root) => {
   let d, learned, data, held;
   const toX = (x, width) => ((x - LOW) / (HIGH - LOW)) * width;
 
-  const densities = picture(0.46, (context, width, height, colour) => {
+  const densities = picture("aspect-ratio: 1 / 0.46", (context, width, height, colour) => {
     const bottom = height - 30, peak = 0.85;
     const y = (density) => bottom - (Math.min(density, peak) / peak) * (bottom - 16);
     for (const [which, shade, dash] of [["q", "orange", [6, 4]], ["p", "blue", []]]) {
@@ -120,7 +120,7 @@ export default widget("density-ratio", NAMES, (model, root) => {
     context.globalAlpha = 1;
   }
 
-  const logits = picture(0.56, (context, width, height, colour) => {
+  const logits = picture("aspect-ratio: 1 / 0.6", (context, width, height, colour) => {
     const y = (f) => 6 + ((TOP - f) / (TOP - FLOOR)) * (height - 26);
     for (const f of [-8, -4, 0, 4]) {
       line(context, [[0, y(f)], [width, y(f)]], colour("line"), { width: f ? 0.5 : 1.5 });
@@ -151,8 +151,8 @@ export default widget("density-ratio", NAMES, (model, root) => {
   const mean = { min: -4, max: 4, step: 0.05, show: (x) => fixed(x, 2) };
   const spread = { min: 0.5, max: 2.5, step: 0.05, show: (x) => fixed(x, 2) };
   const legend = h("p", { class: "crl-legend" },
-    h("span", { class: "crl-key crl-learned" }), "learned logit ",
-    h("span", { class: "crl-key crl-optimum" }), "log p/q − log(B−1)");
+    h("span", { class: "crl-learned" }, "learned logit"), " ",
+    h("span", { class: "crl-optimum" }, "log p/q − log(B−1)"));
   return {
     view: [densities, logits, legend],
     controls: [

@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from crl_mini.widgets.base import BLUE, ORANGE, Real, Whole, Widget, seed_trait, within
+from crl_mini.plots import two_densities
+from crl_mini.widgets.base import Real, Whole, Widget, seed_trait, within
 
 MEAN, WIDTH = within(-4, 4), within(0.5, 2.5)
 
@@ -32,12 +33,6 @@ class DensityRatio(Widget, files=("common", "density_ratio/widget")):
 
     def fallback(self) -> Figure:
         """Both densities and the optimal logit."""
-        x, figure = np.linspace(-6, 6, 200), Figure(figsize=(5, 4))
-        top, bottom = figure.subplots(2, sharex=True)
-        top.plot(x, np.exp(self._log(x, "p")), color=BLUE, label="p, positives")
-        top.plot(x, np.exp(self._log(x, "q")), "--", color=ORANGE, label="q, negatives")
-        bottom.plot(x, self.optimum(x), "k--", label="log p/q - log(B-1)")
-        bottom.set(ylim=(-10, 6), xlabel="x")
-        for ax in (top, bottom):
-            ax.legend(frameon=False)
-        return figure
+        x = np.linspace(-6, 6, 200)
+        p, q = (np.exp(self._log(x, which)) for which in "pq")
+        return two_densities(x, p, q, {"log p/q - log(B-1)": self.optimum(x)})

@@ -28,10 +28,8 @@ export function batchLogits(f, S, A, triples) {
 
 export default widget("free-offsets", ["gamma", "kind", "size", "seed", "goal"], (model, root) => {
   const maze = readMaze(model), { S, A } = maze, batch = model.get("batch"), said = readout();
-  let gamma, f, truth, before, moved, hovered;
+  let gamma, f, truth, before, moved, broken, shown, hovered;
   const goal = () => model.get("goal");
-  const isBroken = (s, g) => greedy(moved, S, A, s, g).some((a) => !truth[s * S + g].includes(a));
-  const countBroken = (g) => maze.cells.filter((_, s) => isBroken(s, g)).length;
 
   function solveFor(discount) {
     gamma = discount;
@@ -40,13 +38,28 @@ export default widget("free-offsets", ["gamma", "kind", "size", "seed", "goal"],
     before = losses(batchLogits(f, S, A, batch), batch.length);
   }
 
+  function add(options) {
+    moved = shifted(f, S, options);
+    broken = truth.map((good, k) =>
+      greedy(moved, S, A, Math.floor(k / S), k % S).some((a) => !good.includes(a)));
+    const after = losses(batchLogits(moved, S, A, batch), batch.length);
+    Object.keys(names).forEach((key, k) => {
+      const change = after[key] - before[key], still = Math.abs(change) < 1e-9;
+      rows.fill(k, fixed(before[key], 4), fixed(after[key], 4),
+        still ? "none" : (change > 0 ? "+" : "") + fixed(change, 4));
+      rows.row(k).classList.toggle("crl-still", still);
+    });
+    root.dataset.brokenAll = broken.filter(Boolean).length;
+    root.dataset.losses = JSON.stringify({ before, after });
+  }
+
   const canvas = mazeCanvas(maze, {
     marker: goal,
     move: (s) => { hovered = undefined; put(model, { goal: s }); },
     read: (s) => { hovered = s; tell(); canvas.paint(); },
     scene: () => ({
       arrows: (s) => greedy(moved, S, A, s, goal()),
-      broken: (s) => isBroken(s, goal()),
+      broken: (s) => broken[s * S + goal()],
       goal: goal(),
       read: hovered,
     }),
@@ -83,19 +96,12 @@ export default widget("free-offsets", ["gamma", "kind", "size", "seed", "goal"],
       "cells). A broken cell, tinted and crossed, takes an action that f* does not rank " +
       "first. A loss that shows no change cannot see the offset.",
     update() {
-      if (model.get("gamma") !== gamma) solveFor(model.get("gamma"));
       const options = { kind: model.get("kind"), size: model.get("size"), seed: model.get("seed") };
-      moved = shifted(f, S, options);
-      const after = losses(batchLogits(moved, S, A, batch), batch.length);
-      Object.keys(names).forEach((key, k) => {
-        const change = after[key] - before[key], still = Math.abs(change) < 1e-9;
-        rows.fill(k, fixed(before[key], 4), fixed(after[key], 4),
-          still ? "none" : (change > 0 ? "+" : "") + fixed(change, 4));
-        rows.row(k).classList.toggle("crl-still", still);
-      });
-      root.dataset.broken = countBroken(goal());
-      root.dataset.brokenAll = sum(maze.cells.map((_, g) => countBroken(g)));
-      root.dataset.losses = JSON.stringify({ before, after });
+      const now = JSON.stringify([options, model.get("gamma")]);
+      if (model.get("gamma") !== gamma) solveFor(model.get("gamma"));
+      if (now !== shown) add(options); // moving the goal needs no new losses
+      shown = now;
+      root.dataset.broken = broken.filter((bad, k) => bad && k % S === goal()).length;
       root.dataset.marker = goal();
       tell();
       canvas.say(`Maze with greedy arrows, goal in ${cellName(maze, goal()).toLowerCase()}; ` +

@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 
 from crl_mini import checks, occupancy
 from crl_mini.envs.maze import GridMaze
+from crl_mini.plots import maze_values
 from crl_mini.widgets.base import (
     MazeWidget,
     Name,
     Real,
-    draw_maze,
     named,
     seed_trait,
     within,
@@ -52,9 +52,8 @@ class FreeOffsets(MazeWidget, files=("common", "maze", "free_offsets/widget")):
     def fallback(self) -> Figure:
         """Greedy arrows of the optimal logits, without an offset."""
         M = occupancy.discounted_occupancy(self.maze.P, self.pi, self.gamma)
-        greedy, figure = (
-            occupancy.greedy_policy(M)[:, self.goal],
-            Figure(figsize=(4, 4)),
-        )
-        draw_maze(figure.add_subplot(), self.maze, self.goal, greedy=greedy)
-        return figure
+        p_g = occupancy.goal_marginal(M, self.pi / self.maze.n_states)
+        f = occupancy.optimal_logits(M, p_g, len(self.batch))[..., self.goal]
+        greedy = occupancy.greedy_policy(M)[:, self.goal]
+        look = {"goal": self.goal, "arrows": greedy, "label": "largest f*(s, a, g)"}
+        return maze_values(self.maze, f.max(1), **look)

@@ -33,14 +33,14 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
   });
   let now, cell, size = 1;
 
-  const heat = picture(1 + 32 / 360, (context, width, _, colour) => {
+  const heat = picture("aspect-ratio: 1", (context, width, _, colour) => {
     size = width / B;
     now.logits.forEach((x, k) => {
       context.fillStyle = viridis((x - low) / (high - low)).fill;
       const gap = size > 6 ? 0.5 : 0, i = Math.floor(k / B), j = k % B;
       context.fillRect(j * size, i * size, size - gap, size - gap);
     });
-    context.lineWidth = Math.max(1, size * 0.14);
+    context.lineWidth = clamp(size * 0.14, 1, 2.5);
     for (let i = 0; i < B; i++) {
       const { ink } = viridis((now.logits[i * B + i] - low) / (high - low));
       context.strokeStyle = ink;
@@ -50,9 +50,8 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
       Object.assign(context, { strokeStyle: colour("orange"), lineWidth: 3 });
       context.strokeRect(cell[1] * size, cell[0] * size, size, size);
     }
-    colourBar(context, 4, width + 6, width - 8,
-      [low, (low + high) / 2, high].map((x) => fixed(x, 1)), colour("soft"));
   });
+  const ends = [low, (low + high) / 2, high].map((x) => fixed(x, 1));
   heat.tabIndex = 0;
   heat.setAttribute("role", "application"); // it takes arrow keys: see maze.js
   heat.setAttribute("aria-roledescription", "matrix");
@@ -73,7 +72,7 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
     if (event.pointerType === "mouse") point(undefined);
   });
 
-  const bars = picture(0.44, (context, width, height, colour) => {
+  const bars = picture("aspect-ratio: 1 / 0.44", (context, width, height, colour) => {
     const bins = 40, base = height - 18, x = (k) => (k / bins) * width;
     const diagonal = now.logits.filter((_, k) => k % (B + 1) === 0);
     const rest = now.logits.filter((_, k) => k % (B + 1) !== 0);
@@ -96,11 +95,10 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
     text(context, "negatives", 2, 8, colour("orange"));
     text(context, "positives", width - 2, 8, colour("blue"), "right");
     line(context, [[0, base], [width, base]], colour("line"), { width: 1 });
-    [low, (low + high) / 2, high].forEach((value, k) => text(context, fixed(value, 1),
-      (k * width) / 2, height - 7, colour("soft"), ["left", "center", "right"][k]));
+    axis(context, ends, height - 7, width, colour("soft"));
   });
 
-  const curves = picture(0.34, (context, width, height, colour) => {
+  const curves = picture("aspect-ratio: 1 / 0.34", (context, width, height, colour) => {
     const at = model.get("k"), x = (k) => 4 + (k / Math.max(1, steps.length - 1)) * (width - 8);
     const curve = (value, top) => series.map((one, k) =>
       [x(k), 22 + (1 - value(one) / top) * (height - 28)]);
@@ -129,7 +127,7 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
   }
 
   return {
-    view: [heat],
+    view: [heat, colourBar(() => ends)],
     controls: [
       slider(model, "k", "training step", {
         min: 0, max: steps.length - 1, step: 1, show: (k) => String(steps[k]),

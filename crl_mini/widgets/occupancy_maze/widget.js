@@ -12,7 +12,6 @@ export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (mod
 
   const canvas = mazeCanvas(maze, {
     marker,
-    below: 36,
     move: (s) => { hovered = undefined; put(model, { [reaching() ? "goal" : "start"]: s }); },
     read: (s) => { hovered = s; tell(); canvas.paint(); },
     scene: () => ({
@@ -21,12 +20,11 @@ export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (mod
       arrows: reaching() ? actions : undefined,
       [reaching() ? "goal" : "start"]: marker(),
       read: hovered,
-      bar: (context, y, width, colour) => colourBar(context, 4, y, width - 8,
-        [low, Math.sqrt(low * high), high].map((x) => pretty(x, 2)), colour("soft")),
     }),
   });
   canvas.addEventListener("pointerleave", () => { hovered = undefined; tell(); canvas.paint(); });
 
+  const bar = colourBar(() => [low, Math.sqrt(low * high), high].map((x) => pretty(x, 2)));
   const rows = table("Q of each action in this cell", ["action", "Q", ""], ACTIONS);
 
   function tell() {
@@ -40,7 +38,7 @@ export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (mod
   }
 
   return {
-    view: [canvas],
+    view: [canvas, bar],
     controls: [
       choice(model, "mode", "Show", { value: "reaching the goal", occupancy: "where it ends up" }),
       slider(model, "gamma", "discount γ", {

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from crl_mini import occupancy
 from crl_mini.envs.maze import GridMaze
-from crl_mini.widgets.base import MazeWidget, Name, draw_maze, named
+from crl_mini.plots import maze_values
+from crl_mini.widgets.base import MazeWidget, Name, named
 
 
 class OccupancyMaze(MazeWidget, files=("common", "maze", "occupancy_maze/widget")):
@@ -36,8 +37,6 @@ class OccupancyMaze(MazeWidget, files=("common", "maze", "occupancy_maze/widget"
         """Value of reaching the goal, with greedy arrows."""
         M = occupancy.discounted_occupancy(self.maze.P, self.pi, self.gamma)
         q = M[..., self.goal]  # (S, A)
-        greedy = occupancy.greedy_policy(M)[:, self.goal]
-        figure = Figure(figsize=(5, 4))
+        greedy = occupancy.greedy_policy(q[..., None])[:, 0]
         values = (self.pi * q).sum(1)
-        draw_maze(figure.add_subplot(), self.maze, self.goal, values, greedy)
-        return figure
+        return maze_values(self.maze, values, goal=self.goal, arrows=greedy, log=True)

@@ -1,8 +1,8 @@
 // Three ways to draw a future goal from an episode that ends.
 
 const SAMPLERS = {
-  truncated: "geometric, cut at the end and renormalised",
-  clipped: "geometric, clipped to the last state",
+  truncated: "truncated (cut and renormalised)",
+  clipped: "clipped to the last state",
   uniform: "uniform over what remains",
 };
 
@@ -41,7 +41,7 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
   const length = model.get("length"), said = readout(), keys = Object.keys(SAMPLERS);
   let now, all;
 
-  const canvas = picture(0.98, (context, width, height, colour) => {
+  const canvas = picture("aspect-ratio: 1 / 1.1", (context, width, height, colour) => {
     const x = (time) => 8 + (time / length) * (width - 16), { t, draws } = now;
     const w = Math.max(1, ((width - 16) / length) * 0.72), y0 = 34;
     line(context, [[x(0), y0], [x(length), y0]], colour("line"), { width: 3 });
@@ -92,7 +92,7 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
       afresh(slider(model, "gamma", "discount γ", {
         min: 0.5, max: 0.99, step: 0.01, show: (x) => Number(x.toFixed(4)).toString(),
       })),
-      h("div", { class: "crl-buttons" }, button("Draw 1 goal", draw(1)),
+      h("div", { class: "crl-buttons" }, button("Draw 1", draw(1)),
         button("Draw 100", draw(100)),
         button("Clear", () => put(model, { draws: 0, seed: model.get("seed") + 1 }))),
       rows,

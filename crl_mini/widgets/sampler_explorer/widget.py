@@ -1,11 +1,11 @@
 """Chapter 4: three ways to draw a future goal from an episode that ends."""
 
-import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from crl_mini.plots import offset_pmfs
 from crl_mini.replay import SAMPLERS, offset_pmf
-from crl_mini.widgets.base import BLUE, Whole, Widget, discount, seed_trait, within
+from crl_mini.widgets.base import Whole, Widget, discount, seed_trait, within
 
 
 class SamplerExplorer(Widget, files=("common", "sampler_explorer/widget")):
@@ -33,13 +33,7 @@ class SamplerExplorer(Widget, files=("common", "sampler_explorer/widget")):
         return proposal.value
 
     def fallback(self) -> Figure:
-        """The three distributions as bars."""
-        remaining, figure = self.length - self.t, Figure(figsize=(5, 4.5))
-        panels = figure.subplots(len(SAMPLERS), sharex=True, sharey=True)
-        for ax, name in zip(panels, SAMPLERS, strict=True):
-            steps = self.t + 1 + np.arange(remaining)
-            ax.bar(steps, offset_pmf(name, self.gamma, remaining), color=BLUE)
-            ax.set_title(name, loc="left", fontsize="medium")
-        panels[-1].set(xlabel="step of the goal", xlim=(-1, self.length + 1))
-        figure.tight_layout()
-        return figure
+        """The three distributions."""
+        remaining = self.length - self.t
+        pmfs = {name: offset_pmf(name, self.gamma, remaining) for name in SAMPLERS}
+        return offset_pmfs({f"{remaining} steps remain": pmfs})
