@@ -3,12 +3,14 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import VectorEnv
-from jaxtyping import Bool, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 from scipy.stats import norm
 
 from crl_mini import checks
+from crl_mini.critic import Critic
 
 
 class Episodes(NamedTuple):
@@ -65,6 +67,17 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return float(max(centre - half, 0)), float(min(centre + half, 1))
+
+
+@jax.jit
+def critic_table(
+    critic: Critic, observations: Shaped[Array, "S ..."]
+) -> Float[Array, "S A S"]:
+    """Logits of every state, discrete action and goal, from the states' observations."""
+    n_states, n_actions = len(observations), critic.action.n
+    s = jnp.repeat(observations, n_actions, axis=0)
+    a = jnp.tile(jnp.arange(n_actions), n_states)
+    return critic(s, a, observations).reshape(n_states, n_actions, n_states)
 
 
 def weighted_correlation(

@@ -53,7 +53,7 @@ def occupancy_series(
 def discounted_occupancy(
     P: Transitions, pi: Policy, gamma: float
 ) -> Float[np.ndarray, "S A S"]:
-    """Discounted occupancy of every goal from every state and action, by a linear solve.
+    """Discounted occupancy of every goal after every (s, a), by a linear solve.
 
     ``M[s, a, g]`` is both a probability, p_gamma(g | s, a), and the Q-value of the
     policy for the reward of :func:`goal_reward`. Rows ``M[s, a]`` sum to one.
@@ -91,7 +91,7 @@ def density_ratio(
 def optimal_logits(
     M: Float[np.ndarray, "S A G"], p_g: Float[np.ndarray, " G"], batch_size: int
 ) -> Float[np.ndarray, "S A G"]:
-    """Logits that minimise binary NCE with in-batch negatives; minus infinity where M is 0.
+    """Logits that minimise binary NCE with in-batch negatives (-inf where M is 0).
 
     Source: :eq:`nce-optimum`; Gutmann and Hyvarinen (2010); Eysenbach et al. (2022).
     """
@@ -128,7 +128,7 @@ def reach_probability(
 
 
 def optimal_q(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
-    """Q-values of the best policy for each goal, by policy iteration on all goals at once.
+    """Q-values of each goal's best policy, by policy iteration on all goals at once.
 
     Source: :eq:`optimal-q`; Howard's policy iteration.
     """

@@ -40,9 +40,10 @@ def train_offline(
     watch=None,
     progress: bool = True,
 ) -> tuple[object, History]:
-    """Train on a fixed replay; `watch(agent)` may return more metrics every `every` steps.
+    """Train on a fixed replay, with a row of metrics every `every` steps.
 
-    Returns the agent and the history: arrays of one length, with ``step`` among them.
+    `watch(agent)` may return more metrics for the row. Returns the agent and the
+    history: arrays of one length, with ``step`` among them.
     """
     checks.at_least("every", every, 1)
     checks.at_least("steps", steps, every)

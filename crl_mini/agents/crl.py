@@ -1,4 +1,4 @@
-"""Contrastive RL: one critic, trained by a contrastive loss, and an actor that climbs it."""
+"""Contrastive RL: a critic fitted by a contrastive loss, an actor that climbs it."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -59,7 +59,10 @@ class CRLConfig:
         checks.at_least("decay_steps", self.decay_steps, 0)
         checks.at_least("logsumexp", self.logsumexp, 0)
         checks.at_least("entropy", self.entropy, 0)
-        checks.inside("bc", self.bc, -1e-9, 1 + 1e-9)
+        if not 0 <= self.bc <= 1:
+            raise ValueError(f"bc must lie in [0, 1]; got {self.bc}")
+        if not self.hidden:
+            raise ValueError("hidden must hold one width or more; got none")
 
     def adam(self) -> optax.GradientTransformation:
         """The optimiser, with its step-size schedule."""
@@ -97,8 +100,8 @@ def actor_loss(
     """Minus the critic at the actor's own actions: for own futures and for others'.
 
     `psi` are the critic's goal representations, computed once for the critic's loss;
-    each state is paired with its own future and with that of the row before. The cloning
-    term asks for the action that was taken on the way to the own future.
+    each state is paired with its own future and with that of the row before. The
+    cloning term asks for the action that was taken on the way to the own future.
 
     Source: :eq:`actor-loss`; Eysenbach et al. (2022), Alg. 1 and released code.
     """

@@ -261,7 +261,7 @@ class PointMaze(gymnasium.Env):
         return {"success": bool(compute_reward(self._position, self._goal))}
 
     def render(self):
-        """The maze from above: walls grey, goal orange, point blue; 16 pixels a cell."""
+        """The maze from above, 16 pixels a cell; the goal is orange, the point blue."""
         size = 16
         image = np.where(self.walls[..., None], 90, 245).astype(np.uint8)
         image = np.repeat(image.repeat(size, 0).repeat(size, 1), 3, axis=2)
@@ -325,7 +325,7 @@ LENGTHS = {"U": 50, "FourRooms": 100, "NineRooms": 100, "Spiral": 200}
 
 
 def register() -> None:
-    """Register every PointMaze with Gymnasium under ``crl_mini/PointMaze-<name>-v0``."""
+    """Register every maze with Gymnasium as ``crl_mini/PointMaze-<name>-v0``."""
     for name, length in LENGTHS.items():
         gymnasium.register(
             id=f"crl_mini/PointMaze-{name}-v0",

@@ -1,0 +1,86 @@
+"""Rollouts by hand, intervals against their definition, correlations against NumPy."""
+
+import gymnasium
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from gymnasium import spaces
+
+from crl_mini.critic import Critic
+from crl_mini.encoders import Spec
+from crl_mini.evaluate import critic_table, rollout, weighted_correlation, wilson
+
+ENV = "crl_mini/PointMaze-U-v0"
+
+
+def still(s, g, key):
+    return np.zeros((len(s), 2))
+
+
+def test_rollout_records_what_happened():
+    env = gymnasium.make_vec(ENV, num_envs=40)
+    seen = rollout(env, lambda s, g, key: np.sign(g - s), 12, seed=0)
+    assert seen.observations.shape == (40, 13, 2)
+    assert seen.actions.shape == (40, 12, 2)
+    near = np.linalg.norm(seen.observations[:, 1:] - seen.goals[:, None], axis=-1) < 0.5
+    np.testing.assert_array_equal(seen.success, near)
+    np.testing.assert_array_equal(seen.ever, near.any(1))
+    np.testing.assert_array_equal(seen.at_end, near[:, -1])
+    assert 0 < seen.ever.mean() < 1
+
+
+def test_one_seed_repeats_and_two_seeds_differ():
+    env = gymnasium.make_vec(ENV, num_envs=3)
+    goals = [rollout(env, still, 2, seed=seed).goals for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(goals[0], goals[1])
+    assert (goals[0] != goals[2]).any()
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (170, 200)])
+def test_wilson_interval_inverts_the_score_test(k, n):
+    low, high = wilson(k, n)
+    for end in (low, high):
+        if 1e-9 < end < 1 - 1e-9:
+            z = abs(k / n - end) / np.sqrt(end * (1 - end) / n)
+            assert z == pytest.approx(1.959964, rel=1e-5)
+    assert 0 <= low <= k / n <= high <= 1
+    assert (low > 0) == (k > 0)
+
+
+def test_wilson_interval_covers_as_often_as_it_says():
+    rng, n = np.random.default_rng(0), 50
+    covered = []
+    for p in rng.uniform(0.05, 0.95, 2000):
+        low, high = wilson(rng.binomial(n, p), n)
+        covered.append(low <= p <= high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def test_weighted_correlation_is_pearsons():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 4, 30))
+    plain = np.corrcoef(x.ravel(), y.ravel())[0, 1]
+    assert weighted_correlation(x, y) == pytest.approx(plain)
+    counts = rng.integers(1, 5, x.shape)
+    repeated = np.corrcoef(
+        np.repeat(x.ravel(), counts.ravel()), np.repeat(y.ravel(), counts.ravel())
+    )[0, 1]
+    assert weighted_correlation(x, y, counts.astype(float)) == pytest.approx(repeated)
+
+
+def test_critic_table_asks_for_every_state_action_and_goal():
+    sizes = {"energy": "dot", "repr_dim": 4, "hidden": (8,), "layer_norm": True}
+    rooms, actions = spaces.Discrete(6), spaces.Discrete(3)
+    critic = Critic(Spec.of(rooms), Spec.of(actions), rngs=nnx.Rngs(0), **sizes)
+    table = critic_table(critic, jnp.arange(6))
+    assert table.shape == (6, 3, 6)
+    one = critic(jnp.array([4]), jnp.array([2]), jnp.array([1]))
+    assert table[4, 2, 1] == pytest.approx(float(one[0, 0]), abs=1e-6)
+
+
+def test_bad_numbers_are_refused():
+    with pytest.raises(ValueError, match="n must be at least 1"):
+        wilson(0, 0)
+    with pytest.raises(ValueError, match="length must be at least 1"):
+        rollout(gymnasium.make_vec(ENV, num_envs=1), still, 0, seed=0)

@@ -1,0 +1,102 @@
+"""Sampling of futures against the distribution it must follow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from crl_mini.replay import SAMPLERS, Replay, offset_pmf, truncated_geometric
+
+GAMMA = 0.9
+
+
+@pytest.mark.parametrize("remaining", [1, 2, 7, 60])
+def test_offsets_follow_the_truncated_geometric_distribution(remaining):
+    n = 50_000
+    k = truncated_geometric(jax.random.key(0), GAMMA, jnp.full(n, remaining))
+    counts = np.bincount(k, minlength=remaining + 1)
+    assert counts[0] == 0
+    assert len(counts) == remaining + 1
+    pmf = GAMMA ** np.arange(remaining)
+    pmf /= pmf.sum()
+    if remaining > 1:
+        assert chisquare(counts[1:], n * pmf).pvalue > 1e-3
+
+
+def test_each_row_has_its_own_end():
+    remaining = jnp.tile(jnp.arange(1, 11), 2000)
+    k = truncated_geometric(jax.random.key(0), 0.999, remaining)
+    assert (k >= 1).all()
+    assert (k <= remaining).all()
+    assert (k == remaining).any()
+
+
+def test_pmfs_of_the_three_samplers_by_hand():
+    expected = {
+        "truncated": np.array([1, 0.9, 0.81]) / 2.71,
+        "clipped": np.array([0.1, 0.09, 0.81]),
+        "uniform": np.ones(3) / 3,
+    }
+    for name in SAMPLERS:
+        np.testing.assert_allclose(offset_pmf(name, GAMMA, 3), expected[name])
+
+
+def trajectories(n=20, length=12):
+    """Observations that say their episode and time; actions that say them again."""
+    episode, t = np.indices((n, length + 1))
+    observations = np.stack([episode, t], -1).astype(np.float32)
+    return observations, 100.0 + observations[:, :-1]
+
+
+def test_a_batch_holds_transitions_and_futures_of_the_same_episode():
+    observations, actions = trajectories()
+    replay = Replay.from_trajectories(observations, actions)
+    assert replay.n_transitions == 20 * 12
+    s, a, g = replay.sample(jax.random.key(0), 5000, GAMMA)
+    np.testing.assert_array_equal(a, 100 + s)
+    np.testing.assert_array_equal(g[:, 0], s[:, 0])
+    offset = (g - s)[:, 1]
+    assert (offset >= 1).all()
+    assert (g[:, 1] <= 12).all()
+    visited = {tuple(map(int, row)) for row in np.asarray(s)}
+    assert len(visited) == 20 * 12  # every transition, and only those
+    from_start = offset[s[:, 1] == 0].astype(int)
+    counts = np.bincount(from_start, minlength=13)[1:]
+    pmf = offset_pmf("truncated", GAMMA, 12)
+    assert chisquare(counts, counts.sum() * pmf).pvalue > 1e-3
+
+
+def test_one_key_repeats_and_two_keys_differ():
+    replay = Replay.from_trajectories(*trajectories())
+    batches = [replay.sample(jax.random.key(k), 64, GAMMA) for k in (1, 1, 2)]
+    for first, again, other in zip(*batches, strict=True):
+        np.testing.assert_array_equal(first, again)
+        assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        (np.zeros((0, 5, 2)), np.zeros((0, 4, 1)), "N >= 1"),
+        (np.zeros(5), np.zeros(4), "N >= 1"),
+        (np.zeros((3, 1, 2)), np.zeros((3, 0, 1)), "3 states or more; got 1"),
+        (np.zeros((3, 2, 2)), np.zeros((3, 1, 1)), "3 states or more; got 2"),
+        (np.zeros((3, 5, 2)), np.zeros((3, 5, 1)), r"actions must have shape \(3, 4"),
+        (np.zeros((3, 5, 2)), np.zeros((2, 4, 1)), r"actions must have shape \(3, 4"),
+        (np.full((3, 5, 2), np.nan), np.zeros((3, 4, 1)), "observations must be fin"),
+        (np.zeros((3, 5, 2)), np.full((3, 4, 1), np.inf), "actions must be finite"),
+    ],
+)
+def test_bad_trajectories_get_one_clear_line(observations, actions, message):
+    with pytest.raises(ValueError, match=message):
+        Replay.from_trajectories(observations, actions)
+
+
+def test_bad_sampler_gets_one_clear_line():
+    with pytest.raises(ValueError, match="sampler must be one of truncated, clipped"):
+        offset_pmf("geometric", 0.9, 3)
+    with pytest.raises(ValueError, match=r"gamma must lie inside \(0, 1\)"):
+        offset_pmf("uniform", 1.0, 3)
+    with pytest.raises(ValueError, match="remaining must be at least 1"):
+        offset_pmf("uniform", 0.9, 0)
