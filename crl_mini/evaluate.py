@@ -73,7 +73,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 def critic_table(
     critic: Critic, observations: Shaped[Array, "S ..."]
 ) -> Float[Array, "S A S"]:
-    """Logits of every state, discrete action and goal, from the states' observations."""
+    """Logits of every state, discrete action and goal, given all observations."""
     n_states, n_actions = len(observations), critic.action.n
     s = jnp.repeat(observations, n_actions, axis=0)
     a = jnp.tile(jnp.arange(n_actions), n_states)
