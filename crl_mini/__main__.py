@@ -1,7 +1,9 @@
 """The command line: ``python -m crl_mini COMMAND``."""
 
 import argparse
+import signal
 import sys
+from pathlib import Path
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +21,25 @@ def doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def train(args: argparse.Namespace) -> int:
+    from crl_mini.train import Run
+
+    # A kill ends like Ctrl-C: between two chunks, with a whole checkpoint.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        manifest = Run(args.task, args.preset, args.seed, args.out)(resume=args.resume)
+    except KeyboardInterrupt:
+        print(f"stopped; go on with: --out {args.out} --resume", file=sys.stderr)
+        return 130
+    low, high = manifest["ever_interval"]
+    print(
+        f"{args.task}: {manifest['ever']:.0%} of {manifest['episodes']} goals reached "
+        f"({low:.0%} to {high:.0%}), {manifest['at_end']:.0%} held at the end, "
+        f"{manifest['minutes']} minutes; {args.out}/manifest.json"
+    )
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     parser = Parser(prog="python -m crl_mini", description=__doc__)
@@ -27,12 +48,24 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("doctor", help=text, description=text)
     command.set_defaults(run=doctor)
 
+    text = "train CRL offline on random walks; keep curves, checkpoint and manifest"
+    command = commands.add_parser("train", help=text, description=text)
+    command.add_argument("--task", required=True, help="PointMaze-U-v0, ...")
+    command.add_argument("--preset", default="cpu", help="smoke (seconds) or cpu")
+    command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
+    command.add_argument("--out", type=Path, required=True, help="folder of the run")
+    command.add_argument("--resume", action="store_true", help="go on with a run")
+    command.set_defaults(run=train)
+
     args, unknown = parser.parse_known_args(argv)
     if args.command is None:
         parser.error(f"a command is missing; choose from {', '.join(commands.choices)}")
     if unknown:
         commands.choices[args.command].error(f"unknown arguments {' '.join(unknown)}")
-    return args.run(args)
+    try:
+        return args.run(args)
+    except (ValueError, OSError) as problem:
+        return commands.choices[args.command].error(str(problem))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,28 @@
-"""Training loops: jitted chunks of updates, a progress bar, a history of metrics."""
+"""Training: jitted chunks of updates, a progress bar, and runs that can be resumed."""
 
+import csv
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
+import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
+from safetensors.numpy import load_file, save
 from tqdm import tqdm
 
 from crl_mini import checks
+from crl_mini.agents.crl import CRL, CRLConfig
+from crl_mini.envs.maze import LENGTHS
+from crl_mini.envs.play import Wander
+from crl_mini.evaluate import rollout, wilson
 from crl_mini.replay import Replay
 
 History = dict[str, np.ndarray]
@@ -31,29 +46,231 @@ def updates(agent, replay: Replay, n: int, *, key: PRNGKeyArray):
 
 
 def train_offline(
-    agent,
+    agent: CRL,
     replay: Replay,
     steps: int,
     *,
     key: PRNGKeyArray,
     every: int = 100,
-    watch=None,
+    watch: Callable | None = None,
+    log: Callable | None = None,
     progress: bool = True,
-) -> tuple[object, History]:
-    """Train on a fixed replay, with a row of metrics every `every` steps.
+) -> tuple[CRL, History]:
+    """Train for `steps` more updates, with a row of metrics after each `every` of them.
 
-    `watch(agent)` may return more metrics for the row. Returns the agent and the
-    history: arrays of one length, with ``step`` among them.
+    `watch(agent)` may return more metrics for the row; `log(agent, row)` may keep it.
+    Returns the agent and the history: arrays of one length, with ``step`` among them.
     """
     checks.at_least("every", every, 1)
     checks.at_least("steps", steps, every)
     rows = []
-    with tqdm(total=steps, disable=not progress, unit="step") as bar:
-        for done in range(every, steps + 1, every):
+    with tqdm(total=steps, disable=not progress, unit="update") as bar:
+        for _ in range(steps // every):
             agent, metrics = updates(agent, replay, every, key=key)
-            metrics = {k: float(v) for k, v in metrics.items()}
-            metrics |= watch(agent) if watch else {}
-            rows.append({"step": done, **metrics})
+            row = {"step": int(agent.step)}
+            row |= {k: float(v) for k, v in metrics.items()}
+            row |= watch(agent) if watch else {}
+            rows.append(row)
+            if log:
+                log(agent, row)
             bar.update(every)
-            bar.set_postfix(loss=f"{metrics['loss']:.4f}")
+            bar.set_postfix(loss=f"{row['loss']:.4f}")
     return agent, {k: np.array([row[k] for row in rows]) for k in rows[0]}
+
+
+# Runs: a folder with config.json, metrics.csv, checkpoint.safetensors, manifest.json.
+
+TASKS = [f"PointMaze-{name}-v0" for name in LENGTHS]
+
+#: Settings that learned best on two CPU cores, and a short form for tests.
+CPU = CRLConfig(
+    loss="symmetric_infonce",
+    energy="l2",
+    logsumexp=0.1,
+    learning_rate=3e-3,
+    decay_steps=15_000,
+)
+SMOKE = CRLConfig(hidden=(16,), repr_dim=8, batch_size=32)
+PRESETS = {
+    "smoke": {"agent": SMOKE, "episodes": 20, "steps": 200, "every": 50, "tests": 10},
+    "cpu": {
+        "agent": CPU,
+        "episodes": 2000,
+        "steps": 15_000,
+        "every": 500,
+        "tests": 200,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One offline training on random walks, kept in a folder."""
+
+    task: str
+    """Environment: a name in `TASKS`."""
+    preset: str
+    """Size: a name in `PRESETS`."""
+    seed: int
+    """Decides data, networks and batches."""
+    out: Path
+    """Folder of the run."""
+
+    def __post_init__(self):
+        checks.one_of("task", self.task, TASKS)
+        checks.one_of("preset", self.preset, PRESETS)
+        checks.at_least("seed", self.seed, 0)
+
+    @property
+    def config(self) -> dict:
+        """What decides the result, as plain values."""
+        preset = PRESETS[self.preset]
+        agent = asdict(preset["agent"])
+        return {"task": self.task, "seed": self.seed, **preset, "agent": agent}
+
+    def start(self, resume: bool) -> tuple[CRL, Replay, list[dict]]:
+        """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+        env = self.make(self.config["episodes"])
+        walk = Wander(env.unwrapped.single_action_space, seed=self.seed)
+        length = env.unwrapped.max_episode_steps
+        episodes = rollout(env, walk, length, seed=self.seed)
+        replay = Replay.from_trajectories(episodes.observations, episodes.actions)
+        agent = CRL.create(
+            PRESETS[self.preset]["agent"],
+            env.unwrapped.single_observation_space["observation"],
+            env.unwrapped.single_action_space,
+            key=jax.random.key(self.seed),
+        )
+        if not resume:
+            return agent, replay, []
+        agent = load(agent, self.out / "checkpoint.safetensors")
+        lines = (self.out / "metrics.csv").read_text().splitlines()
+        rows = list(csv.DictReader(lines))
+        return agent, replay, [r for r in rows if int(r["step"]) <= int(agent.step)]
+
+    def make(self, n: int) -> gymnasium.vector.VectorEnv:
+        """`n` copies of the environment."""
+        return gymnasium.make_vec(f"crl_mini/{self.task}", num_envs=n)
+
+    def success(self, agent: CRL, *, seed: int) -> dict[str, float]:
+        """Success of the policy's mode: ever within the radius, and at the end."""
+        env = self.make(self.config["tests"])
+        act = partial(agent.act, greedy=True)
+        tried = rollout(
+            env,
+            lambda s, g, key: act(s, g, key=key),
+            env.unwrapped.max_episode_steps,
+            seed=seed,
+        )
+        return {"ever": float(tried.ever.mean()), "at_end": float(tried.at_end.mean())}
+
+    def __call__(self, *, resume: bool = False) -> dict:
+        """Train, keep everything in the folder, and return the manifest."""
+        self.prepare(resume)
+        agent, replay, rows = self.start(resume)
+        before = float(rows[-1]["seconds"]) if rows else 0.0
+        begun, config = time.perf_counter(), self.config
+        write(self.out / "metrics.csv", table(rows))
+
+        def watch(agent):
+            seconds = before + time.perf_counter() - begun
+            tenth = config["steps"] // 10
+            known = int(agent.step) % max(tenth, config["every"]) == 0
+            scores = self.success(agent, seed=10_000) if known else {}
+            return {"ever": "", "at_end": "", **scores, "seconds": round(seconds, 1)}
+
+        def log(agent, row):
+            rows.append(row)
+            write(self.out / "metrics.csv", table(rows))
+            write(self.out / "checkpoint.safetensors", dump(agent))
+
+        left = config["steps"] - int(agent.step)
+        if left >= config["every"]:
+            key, every = jax.random.key(self.seed), config["every"]
+            hooks = {"watch": watch, "log": log}
+            agent, _ = train_offline(agent, replay, left, key=key, every=every, **hooks)
+        manifest = self.manifest(agent, float(rows[-1]["seconds"]))
+        write(self.out / "manifest.json", text(manifest))
+        return manifest
+
+    def prepare(self, resume: bool) -> None:
+        """Make the folder, or check that it holds the run to go on with."""
+        config = self.out / "config.json"
+        if resume and not (self.out / "checkpoint.safetensors").exists():
+            raise ValueError(f"--resume needs a checkpoint in {self.out}; found none")
+        if resume and json.loads(config.read_text()) != json.loads(text(self.config)):
+            raise ValueError(f"--resume needs the settings of {config}; they differ")
+        if not resume and config.exists():
+            raise ValueError(f"--out {self.out} holds a run; add --resume to go on")
+        self.out.mkdir(parents=True, exist_ok=True)
+        write(config, text(self.config))
+
+    def manifest(self, agent: CRL, seconds: float) -> dict:
+        """What ran where, for how long, and how well: on goals not used in training."""
+        tests = self.config["tests"]
+        scores = self.success(agent, seed=20_000 + self.seed)
+        intervals = {
+            f"{k}_interval": wilson(round(v * tests), tests) for k, v in scores.items()
+        }
+        packages = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy")
+        return {
+            "task": self.task,
+            "agent": "crl",
+            "data": "random",
+            "preset": self.preset,
+            "seed": self.seed,
+            "episodes": tests,
+            **scores,
+            **intervals,
+            "minutes": round(seconds / 60, 2),
+            "device": f"{jax.devices()[0].device_kind} x {os.cpu_count()}",
+            "versions": {name: version(name) for name in packages},
+        }
+
+
+def text(value: dict) -> bytes:
+    """JSON, indented, with a newline at its end."""
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def table(rows: list[dict]) -> bytes:
+    """Rows as CSV with a header."""
+    lines = [",".join(rows[0])] if rows else []
+    lines += [",".join(str(v) for v in row.values()) for row in rows]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def dump(agent: CRL) -> bytes:
+    """All arrays of an agent in the safetensors format."""
+    return save({k: np.asarray(v) for k, v in _arrays(agent).items()})
+
+
+def load(agent: CRL, path: Path) -> CRL:
+    """The agent with the arrays of a checkpoint made from one like it."""
+    stored, own = load_file(path), _arrays(agent)
+    if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
+        raise ValueError(f"{path} was made with other networks than this agent's")
+    leaves = [
+        jax.random.wrap_key_data(jnp.asarray(stored[k]))
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else jnp.asarray(stored[k])
+        for k, leaf in zip(own, jax.tree.leaves(agent), strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(agent), leaves)
+
+
+def _arrays(agent: CRL) -> dict[str, jax.Array]:
+    """Name -> array of every leaf; random keys as their integers."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(x)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else x
+        for path, x in jax.tree_util.tree_leaves_with_path(agent)
+    }

@@ -1,11 +1,19 @@
 """Training loops: one long run equals two short ones; histories and bad numbers."""
 
+import csv
+import json
+
+import gymnasium
 import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
+from crl_mini.__main__ import main
+from crl_mini.envs.play import Wander
+from crl_mini.evaluate import rollout
+from crl_mini.train import Run, load
 
 MAZE = GridMaze("U")
 KEY = jax.random.key(3)
@@ -25,16 +33,13 @@ def test_stopping_and_going_on_changes_nothing():
     half, _ = train_offline(agent, replay, 20, key=KEY, every=10, progress=False)
     rest, _ = train_offline(half, replay, 20, key=KEY, every=10, progress=False)
     for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(rest), strict=True):
-        np.testing.assert_array_equal(jax.random.key_data(a) if _key(a) else a, _raw(b))
+        np.testing.assert_array_equal(_raw(a), _raw(b))
     np.testing.assert_array_equal(history["step"], [10, 20, 30, 40])
 
 
-def _key(x):
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _raw(x):
-    return jax.random.key_data(x) if _key(x) else x
+    key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(x) if key else x
 
 
 def test_history_holds_what_was_watched_and_the_bar_shows_the_loss(capsys):
@@ -58,3 +63,128 @@ def test_bad_numbers_of_steps_are_refused():
         train_offline(agent, replay, 10, key=KEY, every=0)
     with pytest.raises(ValueError, match="steps must be at least 100"):
         train_offline(agent, replay, 10, key=KEY)
+
+
+# Runs in a folder, through the command line.
+
+
+def arguments(out, *more):
+    task = ["--task", "PointMaze-U-v0", "--preset", "smoke"]
+    return ["train", *task, "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(arguments(out)) == 0
+    return out
+
+
+def test_run_keeps_settings_curve_checkpoint_and_manifest(finished):
+    files = {path.name for path in finished.iterdir()}
+    assert files == {
+        "config.json",
+        "metrics.csv",
+        "checkpoint.safetensors",
+        "manifest.json",
+    }
+    manifest = json.loads((finished / "manifest.json").read_text())
+    low, high = manifest["ever_interval"]
+    assert 0 <= low <= manifest["ever"] <= high <= 1
+    assert manifest["versions"]["jax"] == jax.__version__
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == [50, 100, 150, 200]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    assert all(0 <= float(row["ever"]) <= 1 for row in rows)
+
+
+def test_interrupted_run_goes_on_to_the_same_result(
+    finished, tmp_path, monkeypatch, capsys
+):
+    success, out = Run.success, tmp_path / "halves"
+    calls = []
+
+    def interrupted(self, agent, *, seed):
+        calls.append(seed)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return success(self, agent, seed=seed)
+
+    monkeypatch.setattr(Run, "success", interrupted)
+    assert main(arguments(out)) == 130
+    assert "--resume" in capsys.readouterr().err
+    assert not (out / "manifest.json").exists()
+    monkeypatch.setattr(Run, "success", success)
+    assert main(arguments(out, "--resume")) == 0
+    same = [path / "checkpoint.safetensors" for path in (finished, out)]
+    assert same[0].read_bytes() == same[1].read_bytes()
+
+    def learned(path):
+        rows = csv.DictReader((path / "metrics.csv").read_text().splitlines())
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+    assert learned(finished) == learned(out)
+    again = [
+        json.loads((path / "manifest.json").read_text()) for path in (finished, out)
+    ]
+    assert again[0]["ever"] == again[1]["ever"]
+
+
+def test_two_seeds_differ(finished, tmp_path):
+    assert main(arguments(tmp_path / "other", "--seed", "1")) == 0
+    other = (tmp_path / "other" / "checkpoint.safetensors").read_bytes()
+    assert other != (finished / "checkpoint.safetensors").read_bytes()
+
+
+def test_checkpoints_of_other_networks_are_refused(finished):
+    agent, _ = start()
+    with pytest.raises(ValueError, match="was made with other networks"):
+        load(agent, finished / "checkpoint.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--task", "Maze"], "task must be one of PointMaze-U-v0"),
+        (["--preset", "huge"], "preset must be one of smoke, cpu"),
+        (["--seed", "-1"], "seed must be at least 0"),
+        (["--seed", "one"], "invalid int value"),
+        (["--resume"], "--resume needs a checkpoint"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere"),
+    ],
+)
+def test_wrong_arguments_get_one_line_and_leave_nothing(
+    change, message, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments(tmp_path / "run") + change)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_run_is_never_overwritten(finished, capsys):
+    before = (finished / "metrics.csv").read_bytes()
+    for more, message in (
+        ([], "holds a run"),
+        (["--resume", "--seed", "5"], "they differ"),
+    ):
+        with pytest.raises(SystemExit):
+            main(arguments(finished, *more))
+        assert message in capsys.readouterr().err
+    assert (finished / "metrics.csv").read_bytes() == before
+
+
+def test_momentum_of_the_random_walk():
+    env = gymnasium.make_vec("crl_mini/PointMaze-U-v0", num_envs=500)
+    walk = Wander(env.unwrapped.single_action_space, keep=0.8, seed=0)
+    a = rollout(env, walk, 40, seed=0).actions
+    kept = (a[:, 1:] == a[:, :-1]).all(-1).mean()
+    assert kept == pytest.approx(0.8, abs=0.02)
+    assert np.abs(a).max() <= 1
+    assert abs(a.mean()) < 0.05
+    with pytest.raises(ValueError, match=r"keep must lie in \[0, 1\)"):
+        Wander(env.unwrapped.single_action_space, keep=1.0, seed=0)
