@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from crl_mini.envs.maze import GridMaze
 
@@ -104,6 +105,8 @@ def maze_values(
         if policies[k] is not None:
             _arrows(ax, maze, policies[k])
         ax.set_title(titles[k] or "")
+        ax.set_xlabel("column" if k + axes.shape[1] >= n else "")
+        ax.set_ylabel("" if k % axes.shape[1] else "row")
     for ax in axes.flat[n:]:
         ax.set_axis_off()
     figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
@@ -117,9 +120,9 @@ def _each(x, n: int) -> list:
 
 
 def _maze(ax: Axes, maze: GridMaze, values: Numbers, norm: Normalize):
-    """Cells coloured by value, walls grey; columns and rows as axes without numbers."""
+    """Cells coloured by value, walls grey; no numbers on the axes."""
     ax.set_facecolor(WALL)
-    ax.set(xticks=[], yticks=[], xlabel="column", ylabel="row")
+    ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     return ax.imshow(as_grid(maze, values), norm=norm, interpolation="none")
 
@@ -144,11 +147,12 @@ def _arrows(ax: Axes, maze: GridMaze, policy: Float[np.ndarray, "S A"]) -> None:
         if not down and not right:
             ax.plot(col[on], row[on], "o", color="white", mec="black", ms=3, ls="none")
             continue
-        to = np.full(on.sum(), 0.36)
+        to = np.full(on.sum(), 0.44)
         ax.quiver(
-            *(col[on] + 0.1 * right, row[on] + 0.1 * down, to * right, to * down),
+            *(col[on], row[on], to * right, to * down),
             **{"scale": 1, "scale_units": "xy", "angles": "xy", "units": "xy"},
-            **{"width": 0.1, "color": "white", "ec": "black", "lw": 0.4},
+            **{"width": 0.1, "headwidth": 4.5, "headlength": 3.5, "headaxislength": 3},
+            **{"color": "white", "ec": "black", "lw": 0.4},
         )
 
 
@@ -159,11 +163,14 @@ def monte_carlo_error(n: Array, errors: Array, bound: Array) -> Figure:
     `n` (N,) sample sizes, `errors` (N, R) of R repetitions, `bound` (N,).
     """
     figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    low, high = np.min(errors), np.max([*np.ravel(errors), *bound])
     for k, column in enumerate(np.asarray(errors).T):
         ax.plot(n, column, "o", color=BLUE, alpha=0.5, label="" if k else "measured")
     ax.plot(n, bound, "--", color=ORANGE, label="bound")
     ax.set(xscale="log", yscale="log")
     ax.set(xlabel="walks, n", ylabel="total variation error")
+    ax.set_ylim(*10.0 ** np.array([np.log10(low) // 1, -(-np.log10(high) // 1)]))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.legend()
     return figure
 
@@ -303,4 +310,86 @@ def sampler_bias(
     ax.set_xticks(lengths, [str(n) for n in lengths])
     ax.minorticks_off()
     ax.legend()
+    return figure
+
+
+@styled
+def logits(matrices: Mapping[str, Array]) -> Figure:
+    """B x B logits side by side, each with a colour bar of its own."""
+    figure, axes = plt.subplots(1, len(matrices), squeeze=False, figsize=(WIDTH, 2.7))
+    for ax, (title, matrix) in zip(axes.flat, matrices.items(), strict=True):
+        image = ax.imshow(matrix, interpolation="none")
+        ax.set(title=title, xlabel="goal j", ylabel="state and action i")
+        ax.spines[:].set_visible(False)
+        figure.colorbar(image, ax=ax, label="logit", shrink=0.9)
+    return figure
+
+
+@styled
+def learning_curves(
+    histories: Sequence[Mapping[str, Array]],
+    names: Mapping[str, str],
+    *,
+    ylabel: str,
+    ylim: tuple[float, float] | None = None,
+) -> Figure:
+    """Metrics of several runs against their updates: a colour a metric, a line a run.
+
+    `names` maps a key of the histories to its words in the legend.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+    for k, (key, words) in enumerate(names.items()):
+        for n, history in enumerate(histories):
+            line = {"color": COLOURS[k], "marker": MARKERS[k], "lw": 1.2, "ms": 3}
+            ax.plot(history["step"], history[key], label="" if n else words, **line)
+    ax.set(xlabel="updates", ylabel=ylabel, ylim=ylim)
+    ax.legend()
+    return figure
+
+
+@styled
+def limits(
+    rows: Sequence[Mapping[str, str | int | float]], names: Mapping[str, str]
+) -> Figure:
+    """What limits the critic: metrics against updates, walks and dimensions."""
+    panels = {
+        "time": ("step", "updates"),
+        "data": ("episodes", "walks of 100 steps"),
+        "rank": ("repr_dim", "dimension D"),
+    }
+    figure, axes = plt.subplots(1, 3, sharey=True, figsize=(WIDTH, 3))
+    for ax, (study, (x, words)) in zip(axes, panels.items(), strict=True):
+        mine = [row for row in rows if row["study"] == study]
+        last = max(row["step"] for row in mine)
+        for seed in sorted({row["seed"] for row in mine}):
+            path = [row for row in mine if row["seed"] == seed]
+            path = [row for row in path if study == "time" or row["step"] == last]
+            for k, (key, meaning) in enumerate(names.items()):
+                line = {"color": COLOURS[k], "marker": MARKERS[k], "lw": 1.2, "ms": 3}
+                label = "" if seed else meaning
+                ax.plot(
+                    [r[x] for r in path], [r[key] for r in path], label=label, **line
+                )
+        ax.set(title=study, xlabel=words, xscale="linear" if study == "time" else "log")
+    axes[0].set(ylabel="correlation, or success", ylim=(0, 1.02))
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+@styled
+def runs(found: Sequence[Mapping]) -> Figure:
+    """Success of recorded runs against updates: a panel a task, a line a seed."""
+    tasks = list(dict.fromkeys(run["task"] for run in found))
+    figure, axes = plt.subplots(
+        1, len(tasks), sharey=True, squeeze=False, figsize=(WIDTH, 2.8)
+    )
+    for ax, task in zip(axes.flat, tasks, strict=True):
+        for run in (run for run in found if run["task"] == task):
+            known = [row for row in run["curve"] if "ever" in row]
+            x, y = [row["step"] for row in known], [row["ever"] for row in known]
+            k = run["seed"] % len(COLOURS)
+            ax.plot(x, y, color=COLOURS[k], marker=MARKERS[k], label=f"seed {k}", ms=4)
+        ax.set(title=task.removesuffix("-v0"), xlabel="updates", ylim=(0, 1.02))
+    axes[0, 0].set(ylabel="success (ever)")
+    axes[0, 0].legend()
     return figure

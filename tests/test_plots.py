@@ -1,0 +1,160 @@
+"""Figures show the data they are given, label every axis, and keep the house style."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.quiver import Quiver
+
+from crl_mini import occupancy, plots
+from crl_mini.envs.maze import GridMaze
+from crl_mini.replay import offset_pmf
+
+MAZE = GridMaze("U")
+M = occupancy.discounted_occupancy(MAZE.P, MAZE.uniform_policy, 0.9)
+GREEDY = occupancy.greedy_policy(M)
+X = np.linspace(-1, 1, 7)
+PMFS = {"truncated": offset_pmf("truncated", 0.9, 5), "uniform": np.full(5, 0.2)}
+FIGURES = {
+    "maze_values": lambda: plots.maze_values(MAZE, M[0, 1], goal=10, start=0, log=True),
+    "maze_panels": lambda: plots.maze_values(
+        MAZE, M[:5, 2], start=[0, 1, 2, 3, 4], titles=list("abcde"), label="p"
+    ),
+    "monte_carlo_error": lambda: plots.monte_carlo_error(
+        [10, 100], [[0.5, 0.4], [0.2, 0.1]], [0.6, 0.2]
+    ),
+    "lines": lambda: plots.lines(X, {"a": X, "b": X**2}, xlabel="x", ylabel="y"),
+    "two_densities": lambda: plots.two_densities(X, X**2, X**4),
+    "densities_and_logits": lambda: plots.two_densities(X, X**2, X**4, {"f": X}),
+    "calibration": lambda: plots.calibration([0.1, 0.6], [0.2, 0.5], [100, 50]),
+    "against_truth": lambda: plots.against_truth(X, X + 1, xlabel="x", ylabel="y"),
+    "offset_pmfs": lambda: plots.offset_pmfs({"5": PMFS, "also": PMFS}),
+    "sampler_bias": lambda: plots.sampler_bias([10, 20], {"truncated": [0.2, 0.1]}),
+}
+
+
+def curves(figure, axes=0):
+    """label -> (x, y) of every line with a label."""
+    lines = figure.axes[axes].lines
+    return {x.get_label(): x.get_data() for x in lines if x.get_label()[0] != "_"}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_axis_is_labelled_or_shared(name):
+    figure = FIGURES[name]()
+    panels = [ax for ax in figure.axes if ax.axison]
+    assert panels
+    for ax in panels:
+        across = {*ax.get_shared_x_axes().get_siblings(ax), *same_place(ax, panels, 0)}
+        down = {*ax.get_shared_y_axes().get_siblings(ax), *same_place(ax, panels, 1)}
+        assert any(a.get_xlabel() for a in across) or ax.get_ylabel()
+        assert any(a.get_ylabel() for a in down)
+
+
+def same_place(ax, panels, k):
+    """Panels of the same column (k = 0) or row (k = 1) of a grid of panels."""
+    spec = ax.get_subplotspec()
+    if spec is None:
+        return [ax]
+    place = (lambda s: s.colspan.start, lambda s: s.rowspan.start)[k]
+    grid = [a for a in panels if a.get_subplotspec() is not None]
+    return [a for a in grid if place(a.get_subplotspec()) == place(spec)]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawing_leaves_no_open_figure_and_no_changed_style(name):
+    before = dict(mpl.rcParams)
+    figure = FIGURES[name]()
+    figure.canvas.draw()  # whatever cannot be drawn fails here
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+    assert figure.get_figwidth() <= plots.WIDTH
+
+
+def test_a_maze_shows_each_value_in_its_cell_and_walls_as_walls():
+    figure = plots.maze_values(MAZE, M[0, 1], goal=10, start=3)
+    image = figure.axes[0].images[0].get_array()
+    for s, (row, col) in enumerate(MAZE.cells):
+        assert image[row, col] == M[0, 1, s]
+    assert np.ma.getmaskarray(np.ma.masked_invalid(image))[MAZE.walls].all()
+    marks = curves(figure)
+    np.testing.assert_array_equal(np.ravel(marks["goal"]), MAZE.cells[10][::-1])
+    np.testing.assert_array_equal(np.ravel(marks["start"]), MAZE.cells[3][::-1])
+
+
+def test_panels_share_one_scale_of_colour():
+    figure = plots.maze_values(MAZE, M[:3, 2], titles=["a", "b", "c"])
+    panels = [ax for ax in figure.axes if ax.get_title(loc="left") in ("a", "b", "c")]
+    assert len(panels) == 3
+    for k, ax in enumerate(panels):
+        assert ax.images[0].get_array()[1, 1] == M[k, 2, 0]
+        assert ax.images[0].get_clim() == (M[:3, 2].min(), M[:3, 2].max())
+
+
+def test_arrows_point_where_the_policy_goes():
+    figure = plots.maze_values(MAZE, M[..., 10].max(1), arrows=GREEDY[:, 10])
+    drawn = set()
+    for quiver in (a for a in figure.axes[0].collections if isinstance(a, Quiver)):
+        ends = zip(quiver.X, quiver.Y, quiver.U, quiver.V, strict=True)
+        drawn |= {(y, x, np.sign(v), np.sign(u)) for x, y, u, v in ends}
+    moving = [(s, a) for s, a in np.argwhere(GREEDY[:, 10] > 0) if a > 0]
+    assert drawn == {(*MAZE.cells[s], *MAZE.MOVES[a]) for s, a in moving}
+    (dots,) = (line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert len(dots.get_xdata()) == (GREEDY[:, 10, 0] > 0).sum()
+
+
+@pytest.mark.parametrize("name", ["lines", "sampler_bias", "monte_carlo_error"])
+def test_curves_are_the_given_ones(name):
+    given = {
+        "lines": {"a": (X, X), "b": (X, X**2)},
+        "sampler_bias": {"truncated": ([10, 20], [0.2, 0.1])},
+        "monte_carlo_error": {
+            "measured": ([10, 100], [0.5, 0.2]),
+            "bound": ([10, 100], [0.6, 0.2]),
+        },
+    }[name]
+    drawn = curves(FIGURES[name]())
+    assert drawn.keys() == given.keys()
+    for label, data in given.items():
+        np.testing.assert_array_equal(drawn[label], data)
+
+
+def test_all_repetitions_are_drawn():
+    ax = FIGURES["monte_carlo_error"]().axes[0]
+    points = [y for line in ax.lines[:2] for y in line.get_ydata()]
+    assert sorted(points) == [0.1, 0.2, 0.4, 0.5]
+
+
+def test_densities_stand_above_logits():
+    figure = FIGURES["densities_and_logits"]()
+    assert curves(figure).keys() == {"p: positives", "q: negatives"}
+    np.testing.assert_array_equal(curves(figure, 1)["f"], (X, X))
+
+
+def test_calibration_draws_each_bin_with_its_weight():
+    dots = FIGURES["calibration"]().axes[0].collections[0]
+    np.testing.assert_array_equal(dots.get_offsets(), [[0.1, 0.2], [0.6, 0.5]])
+    assert dots.get_sizes()[0] > dots.get_sizes()[1]
+
+
+def test_against_truth_leaves_out_what_is_not_finite_and_thins():
+    truth = np.array([-np.inf, 0, 1, 2, 3])
+    ax = plots.against_truth(truth, truth + 1, xlabel="a", ylabel="b", at_most=2).axes[
+        0
+    ]
+    np.testing.assert_array_equal(ax.lines[0].get_data(), ([0, 2], [1, 3]))
+
+
+def test_offsets_start_at_one_and_draws_are_shown():
+    shares = [0.3, 0.2, 0.2, 0.2, 0.1]
+    figure = plots.offset_pmfs({"five": PMFS}, draws={"five": shares})
+    drawn = curves(figure)
+    for name, p in PMFS.items():
+        np.testing.assert_array_equal(drawn[name], (np.arange(1, 6), p))
+    np.testing.assert_array_equal(drawn["drawn"], (np.arange(1, 6), shares))
+
+
+def test_colours_are_okabe_and_itos():
+    drawn = [line.get_color() for line in FIGURES["lines"]().axes[0].lines]
+    assert [to_hex(c).upper() for c in drawn] == list(plots.COLOURS[:2])
