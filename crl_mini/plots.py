@@ -103,7 +103,7 @@ def maze_values(
         image = _maze(ax, maze, values[k], norm)
         _marks(ax, maze, goals[k], starts[k])
         if policies[k] is not None:
-            _arrows(ax, maze, policies[k])
+            _arrows(ax, maze, policies[k], np.asarray(norm(values[k])) > 0.6)
         ax.set_title(titles[k] or "")
         ax.set_xlabel("column" if k + axes.shape[1] >= n else "")
         ax.set_ylabel("" if k % axes.shape[1] else "row")
@@ -139,21 +139,25 @@ def _marks(ax: Axes, maze: GridMaze, goal: int | None, start: int | None) -> Non
         ax.plot(col, row, "o", mfc="none", label="start", **edge)
 
 
-def _arrows(ax: Axes, maze: GridMaze, policy: Float[np.ndarray, "S A"]) -> None:
-    """An arrow for every action that the policy may take; a dot for staying."""
+def _arrows(
+    ax: Axes, maze: GridMaze, policy: Float[np.ndarray, "S A"], on_light: Numbers
+) -> None:
+    """An arrow for every action that the policy may take; a dot for staying.
+
+    Black on the light cells, where `on_light` (S,) is true, and white on the others.
+    """
     row, col = maze.cells.T
-    for a, (down, right) in enumerate(maze.MOVES):
-        on = policy[:, a] > 0
-        if not down and not right:
-            ax.plot(col[on], row[on], "o", color="white", mec="black", ms=3, ls="none")
-            continue
-        to = np.full(on.sum(), 0.44)
-        ax.quiver(
-            *(col[on], row[on], to * right, to * down),
-            **{"scale": 1, "scale_units": "xy", "angles": "xy", "units": "xy"},
-            **{"width": 0.1, "headwidth": 4.5, "headlength": 3.5, "headaxislength": 3},
-            **{"color": "white", "ec": "black", "lw": 0.4},
-        )
+    thin = {"scale": 1, "scale_units": "xy", "angles": "xy", "units": "xy"}
+    thin |= {"width": 0.07, "headwidth": 4.5, "headlength": 4, "headaxislength": 4}
+    for light, colour in ((False, "white"), (True, "black")):
+        for a, (down, right) in enumerate(maze.MOVES):
+            on = (policy[:, a] > 0) & (on_light == light)
+            if not down and not right:
+                ax.plot(col[on], row[on], "o", color=colour, ms=2.5, ls="none")
+            elif on.any():
+                to = np.full(on.sum(), 0.44)
+                ends = (to * right, to * down)
+                ax.quiver(col[on], row[on], *ends, color=colour, **thin)
 
 
 @styled
@@ -392,4 +396,160 @@ def runs(found: Sequence[Mapping]) -> Figure:
         ax.set(title=task.removesuffix("-v0"), xlabel="updates", ylim=(0, 1.02))
     axes[0, 0].set(ylabel="success (ever)")
     axes[0, 0].legend()
+    return figure
+
+
+@styled
+def objective(maze: GridMaze, s: Array, g: Array, matrix: Array, row: int) -> Figure:
+    """One row of a batch in the maze, and the table of logits in which it stands.
+
+    `s` and `g` (B,) are states and their futures, `matrix` (B, B) the logits.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
+    _maze(left, maze, np.zeros(maze.n_states), Normalize(-3, 0.2))
+    others = np.delete(np.asarray(g), row)
+    y, x = maze.cells[others].T
+    edge = {"ms": 8, "mec": "white", "color": SKY, "ls": "none"}
+    left.plot(x, y, "X", label="futures of other rows", **edge)
+    _marks(left, maze, g[row], s[row])
+    words = {"start": "state", "goal": "its future"}
+    marks, names = left.get_legend_handles_labels()
+    names = [words.get(name, name) for name in names]
+    figure.legend(marks, names, loc="outside lower left", ncols=3)
+    left.set(title="one row in the maze")
+    image = right.imshow(matrix, interpolation="none")
+    box = plt.Rectangle((-0.5, row - 0.5), len(g), 1, fill=False, ec=MARK, lw=2)
+    right.add_patch(box)
+    right.set(title="the table of logits", xlabel="goal j", ylabel="row i")
+    right.set(xticks=range(len(g)), yticks=range(len(g)))
+    right.spines[:].set_visible(False)
+    figure.colorbar(image, ax=right, label="logit", shrink=0.9)
+    return figure
+
+
+@styled
+def walks(
+    maze: GridMaze,
+    paths: Mapping[str, Array],
+    *,
+    goal: int | None = None,
+    values: Array | None = None,
+    label: str = "value",
+) -> Figure:
+    """Walks through a maze, one panel each, all from the ring; the star is the goal.
+
+    `paths` maps a title to states (T + 1,); `values` (S,) may colour the last panel.
+    """
+    n = len(paths)
+    figure, axes = plt.subplots(1, n, squeeze=False, figsize=(WIDTH, 3.1))
+    flat = np.zeros(maze.n_states)
+    rng = np.random.default_rng(0)
+    for k, (ax, (title, path)) in enumerate(zip(axes.flat, paths.items(), strict=True)):
+        coloured = values is not None and k == n - 1
+        norm = None if coloured else Normalize(-3, 0.2)
+        image = _maze(ax, maze, values if coloured else flat, norm)
+        row, col = maze.cells[np.asarray(path)].T
+        shake = rng.uniform(-0.22, 0.22, (2, len(row)))  # shows cells visited again
+        ax.plot(col + shake[0], row + shake[1], color="black", lw=3.2)
+        ax.plot(col + shake[0], row + shake[1], color="white", lw=1.6)
+        _marks(ax, maze, goal, path[0])
+        ax.set(title=title)
+        if coloured:
+            figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    return figure
+
+
+@styled
+def action_tables(
+    tables: Mapping[str, Array], actions: Sequence[str], *, label: str = "logit"
+) -> Figure:
+    """Tables (A, G) of logits at one state; a dot marks each goal's best action.
+
+    A cross marks it where it is not the best action of the first table.
+    """
+    figure, axes = plt.subplots(1, len(tables), sharey=True, figsize=(WIDTH, 2.5))
+    every = np.stack(list(tables.values()))
+    norm = Normalize(every.min(), every.max())
+    truth = every[0].argmax(0)
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
+        image = ax.imshow(table, norm=norm, interpolation="none", aspect="auto")
+        best = np.argmax(table, 0)
+        for kept, look in (
+            (True, {"marker": "o", "ms": 7, "mfc": "white", "mec": "black"}),
+            (False, {"marker": "X", "ms": 10, "mfc": MARK, "mec": "white"}),
+        ):
+            goal = np.flatnonzero((best == truth) == kept)
+            ax.plot(goal, best[goal], ls="none", **look)
+        ax.set(title=title, xlabel="goal", xticks=range(table.shape[1]))
+        ax.set_xticklabels(range(1, table.shape[1] + 1))
+        ax.spines[:].set_visible(False)
+    axes[0].set(ylabel="action", yticks=range(len(actions)))
+    axes[0].set_yticklabels(actions)
+    figure.colorbar(image, ax=axes, label=label, aspect=15)
+    return figure
+
+
+@styled
+def against_truths(
+    truth: Array, learned: Mapping[str, Array], *, xlabel: str, ylabel: str
+) -> Figure:
+    """Learned numbers against exact ones, a panel each, with the line of slope one.
+
+    The line passes through the means, so that a constant offset does not show.
+    """
+    rows = -(-len(learned) // 3)
+    figure, axes = plt.subplots(
+        rows, 3, sharex=True, sharey=True, squeeze=False, figsize=(WIDTH, 2.3 * rows)
+    )
+    truth = np.ravel(truth)
+    every = -(-len(truth) // 3000)
+    for ax, (title, values) in zip(axes.flat, learned.items(), strict=False):
+        values = np.ravel(values) - np.mean(values) + truth.mean()
+        ax.plot(truth[::every], values[::every], ".", ms=2, alpha=0.3, rasterized=True)
+        ends = np.array([truth.min(), truth.max()])
+        ax.plot(ends, ends, "--", color=BLACK, lw=1)
+        ax.set(title=title)
+    for ax in axes.flat[len(learned) :]:
+        ax.set_axis_off()
+    for ax in axes.flat[max(len(learned) - 3, 0) : len(learned)]:
+        ax.set(xlabel=xlabel)
+        ax.tick_params(labelbottom=True)
+    for ax in axes[:, 0]:
+        ax.set(ylabel=ylabel)
+    return figure
+
+
+@styled
+def all_runs(results: Mapping[str, Mapping[str, Array]], *, xlabel: str) -> Figure:
+    """Every run as a mark: a row a method, a marker a measure, one mark a seed."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.42 * len(results)))
+    for k, measure in enumerate(next(iter(results.values()))):
+        for row, (_, values) in enumerate(results.items()):
+            x = np.ravel(values[measure])
+            y = np.full(len(x), row + 0.22 * k)
+            look = {"color": COLOURS[k], "marker": MARKERS[k], "alpha": 0.8}
+            ax.plot(x, y, ls="none", ms=7, label="" if row else measure, **look)
+    ax.set(xlabel=xlabel, ylabel="loss", yticks=range(len(results)))
+    ax.set_yticklabels(results)
+    ax.set_xlim(left=min(0, ax.get_xlim()[0]))
+    ax.invert_yaxis()
+    ax.grid(axis="y", color="#dddddd", lw=0.8)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3)
+    return figure
+
+
+@styled
+def run_curves(
+    x: Array, curves: Mapping[str, Array], *, xlabel: str, ylabel: str
+) -> Figure:
+    """Named families of curves (R, N) over one x (N,): every run is drawn."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    dashes = ("-", "--", "-.", ":")
+    for k, (name, runs_of_it) in enumerate(curves.items()):
+        for r, y in enumerate(runs_of_it):
+            look = {"color": COLOURS[k], "marker": MARKERS[k], "lw": 1.4, "ms": 4}
+            ax.plot(x, y, dashes[k % 4], label="" if r else name, **look)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_ylim(bottom=0)
+    ax.legend()
     return figure

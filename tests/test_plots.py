@@ -16,6 +16,14 @@ M = occupancy.discounted_occupancy(MAZE.P, MAZE.uniform_policy, 0.9)
 GREEDY = occupancy.greedy_policy(M)
 X = np.linspace(-1, 1, 7)
 PMFS = {"truncated": offset_pmf("truncated", 0.9, 5), "uniform": np.full(5, 0.2)}
+LIMITS = [
+    {"study": study, "seed": seed, "episodes": n, "repr_dim": n, "step": k, "reach": k}
+    for study, seeds, sizes in (("time", (0, 1), (2,)), ("data", (0,), (2, 20)))
+    for seed in seeds
+    for n in sizes
+    for k in (1, 2)
+]
+LIMITS += [{**row, "study": "rank"} for row in LIMITS if row["study"] == "data"]
 FIGURES = {
     "maze_values": lambda: plots.maze_values(MAZE, M[0, 1], goal=10, start=0, log=True),
     "maze_panels": lambda: plots.maze_values(
@@ -30,6 +38,11 @@ FIGURES = {
     "calibration": lambda: plots.calibration([0.1, 0.6], [0.2, 0.5], [100, 50]),
     "against_truth": lambda: plots.against_truth(X, X + 1, xlabel="x", ylabel="y"),
     "offset_pmfs": lambda: plots.offset_pmfs({"5": PMFS, "also": PMFS}),
+    "logits": lambda: plots.logits({"a": M[:, 0], "b": M[:, 1]}),
+    "learning_curves": lambda: plots.learning_curves(
+        [{"step": [1, 2], "loss": [3, k]} for k in (1, 2)], {"loss": "L"}, ylabel="y"
+    ),
+    "limits": lambda: plots.limits(LIMITS, {"reach": "success"}),
     "sampler_bias": lambda: plots.sampler_bias([10, 20], {"truncated": [0.2, 0.1]}),
 }
 
@@ -98,10 +111,11 @@ def test_arrows_point_where_the_policy_goes():
     for quiver in (a for a in figure.axes[0].collections if isinstance(a, Quiver)):
         ends = zip(quiver.X, quiver.Y, quiver.U, quiver.V, strict=True)
         drawn |= {(y, x, np.sign(v), np.sign(u)) for x, y, u, v in ends}
-    moving = [(s, a) for s, a in np.argwhere(GREEDY[:, 10] > 0) if a > 0]
-    assert drawn == {(*MAZE.cells[s], *MAZE.MOVES[a]) for s, a in moving}
-    (dots,) = (line for line in figure.axes[0].lines if line.get_marker() == "o")
-    assert len(dots.get_xdata()) == (GREEDY[:, 10, 0] > 0).sum()
+    best = np.argwhere(GREEDY[:, 10] > 0)
+    assert drawn == {(*MAZE.cells[s], *MAZE.MOVES[a]) for s, a in best if a > 0}
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    staying = [xy for line in dots for xy in zip(*line.get_data(), strict=True)]
+    assert staying == [tuple(MAZE.cells[s][::-1]) for s, a in best if a == 0]
 
 
 @pytest.mark.parametrize("name", ["lines", "sampler_bias", "monte_carlo_error"])
@@ -118,6 +132,22 @@ def test_curves_are_the_given_ones(name):
     assert drawn.keys() == given.keys()
     for label, data in given.items():
         np.testing.assert_array_equal(drawn[label], data)
+
+
+def test_limits_show_all_of_time_and_the_ends_of_the_other_studies():
+    time, data, rank = FIGURES["limits"]().axes
+    assert [list(line.get_xdata()) for line in time.lines] == [[1, 2], [1, 2]]
+    for ax in (data, rank):
+        (line,) = ax.lines
+        assert list(line.get_xdata()) == [2, 20]
+        assert list(line.get_ydata()) == [2, 2]
+
+
+def test_every_seed_has_its_line_and_every_matrix_its_panel():
+    lines = FIGURES["learning_curves"]().axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [[3, 1], [3, 2]]
+    first = FIGURES["logits"]().axes[0].images[0].get_array()
+    np.testing.assert_array_equal(first, M[:, 0])
 
 
 def test_all_repetitions_are_drawn():
