@@ -46,7 +46,7 @@ def offset_pmf(
     one `Replay` uses); ``clipped`` puts the whole tail on the last state; ``uniform``
     ignores gamma.
 
-    Source: :eq:`geometric`, :eq:`clipped`.
+    Source: :eq:`geometric`, :eq:`clipped`, :eq:`uniform`.
     """
     checks.one_of("sampler", sampler, SAMPLERS)
     checks.inside("gamma", gamma, 0, 1)
