@@ -40,6 +40,13 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def results(args: argparse.Namespace) -> int:
+    from crl_mini.results import markdown, runs
+
+    print(markdown(runs()))
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     parser = Parser(prog="python -m crl_mini", description=__doc__)
@@ -56,6 +63,10 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument("--resume", action="store_true", help="go on with a run")
     command.set_defaults(run=train)
+
+    text = "print the table of recorded results, made from results/*"
+    command = commands.add_parser("results", help=text, description=text)
+    command.set_defaults(run=results)
 
     args, unknown = parser.parse_known_args(argv)
     if args.command is None:

@@ -87,19 +87,16 @@ CPU = CRLConfig(
     loss="symmetric_infonce",
     energy="l2",
     logsumexp=0.1,
+    gamma=0.98,
+    entropy=0.02,
     learning_rate=3e-3,
-    decay_steps=15_000,
+    decay_steps=10_000,
 )
 SMOKE = CRLConfig(hidden=(16,), repr_dim=8, batch_size=32)
+SIZES = ("agent", "episodes", "length", "steps", "every", "tests")
 PRESETS = {
-    "smoke": {"agent": SMOKE, "episodes": 20, "steps": 200, "every": 50, "tests": 10},
-    "cpu": {
-        "agent": CPU,
-        "episodes": 2000,
-        "steps": 15_000,
-        "every": 500,
-        "tests": 200,
-    },
+    "smoke": dict(zip(SIZES, (SMOKE, 20, 50, 200, 50, 10), strict=True)),
+    "cpu": dict(zip(SIZES, (CPU, 2000, 200, 10_000, 500, 200), strict=True)),
 }
 
 
@@ -130,9 +127,9 @@ class Run:
 
     def start(self, resume: bool) -> tuple[CRL, Replay, list[dict]]:
         """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
-        env = self.make(self.config["episodes"])
+        length = self.config["length"]
+        env = self.make(self.config["episodes"], max_episode_steps=length)
         walk = Wander(env.unwrapped.single_action_space, seed=self.seed)
-        length = env.unwrapped.max_episode_steps
         episodes = rollout(env, walk, length, seed=self.seed)
         replay = Replay.from_trajectories(episodes.observations, episodes.actions)
         agent = CRL.create(
@@ -148,20 +145,14 @@ class Run:
         rows = list(csv.DictReader(lines))
         return agent, replay, [r for r in rows if int(r["step"]) <= int(agent.step)]
 
-    def make(self, n: int) -> gymnasium.vector.VectorEnv:
+    def make(self, n: int, **settings) -> gymnasium.vector.VectorEnv:
         """`n` copies of the environment."""
-        return gymnasium.make_vec(f"crl_mini/{self.task}", num_envs=n)
+        return gymnasium.make_vec(f"crl_mini/{self.task}", num_envs=n, **settings)
 
-    def success(self, agent: CRL, *, seed: int) -> dict[str, float]:
-        """Success of the policy's mode: ever within the radius, and at the end."""
+    def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
+        """Share of episodes within the radius at any step, and at the last one."""
         env = self.make(self.config["tests"])
-        act = partial(agent.act, greedy=True)
-        tried = rollout(
-            env,
-            lambda s, g, key: act(s, g, key=key),
-            env.unwrapped.max_episode_steps,
-            seed=seed,
-        )
+        tried = rollout(env, policy, env.unwrapped.max_episode_steps, seed=seed)
         return {"ever": float(tried.ever.mean()), "at_end": float(tried.at_end.mean())}
 
     def __call__(self, *, resume: bool = False) -> dict:
@@ -176,7 +167,7 @@ class Run:
             seconds = before + time.perf_counter() - begun
             tenth = config["steps"] // 10
             known = int(agent.step) % max(tenth, config["every"]) == 0
-            scores = self.success(agent, seed=10_000) if known else {}
+            scores = self.success(sampled(agent), seed=10_000) if known else {}
             return {"ever": "", "at_end": "", **scores, "seconds": round(seconds, 1)}
 
         def log(agent, row):
@@ -206,13 +197,21 @@ class Run:
         write(config, text(self.config))
 
     def manifest(self, agent: CRL, seconds: float) -> dict:
-        """What ran where, for how long, and how well: on goals not used in training."""
-        tests = self.config["tests"]
-        scores = self.success(agent, seed=20_000 + self.seed)
+        """What ran where, for how long, and how well, on goals not seen in training.
+
+        Success is that of actions drawn from the policy; beside it stand those of the
+        policy's mode and of the random walk that made the data.
+        """
+        tests, seed = self.config["tests"], 20_000 + self.seed
+        scores = self.success(sampled(agent), seed=seed)
         intervals = {
             f"{k}_interval": wilson(round(v * tests), tests) for k, v in scores.items()
         }
-        packages = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy")
+        mode = self.success(
+            lambda s, g, key: agent.act(s, g, key=key, greedy=True), seed=seed
+        )
+        walk = Wander(self.make(1).unwrapped.single_action_space, seed=seed)
+        walked = self.success(walk, seed=seed)
         return {
             "task": self.task,
             "agent": "crl",
@@ -222,10 +221,30 @@ class Run:
             "episodes": tests,
             **scores,
             **intervals,
+            **{f"{k}_of_mode": v for k, v in mode.items()},
+            **{f"{k}_of_data": v for k, v in walked.items()},
             "minutes": round(seconds / 60, 2),
-            "device": f"{jax.devices()[0].device_kind} x {os.cpu_count()}",
-            "versions": {name: version(name) for name in packages},
+            "device": device(),
+            "versions": versions(),
         }
+
+
+def sampled(agent: CRL) -> Callable:
+    """The agent as a policy for `rollout`: actions are drawn, not the mode."""
+    return lambda s, g, key: agent.act(s, g, key=key)
+
+
+def device() -> str:
+    """What the numbers were computed on."""
+    if jax.default_backend() == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide a result."""
+    names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy")
+    return {name: version(name) for name in names}
 
 
 def text(value: dict) -> bytes:

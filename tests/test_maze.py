@@ -92,7 +92,7 @@ def test_points_stay_in_free_cells_and_reach_the_walls(name):
     env = gymnasium.make_vec(f"crl_mini/PointMaze-{name}-v0", num_envs=64)
     now, _ = env.reset(seed=0)
     rng = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(45):
         before = now["observation"]
         action = rng.choice([-1, 1], (64, 2))  # hard pushes
         now, *_ = env.step(action)

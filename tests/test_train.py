@@ -105,11 +105,11 @@ def test_interrupted_run_goes_on_to_the_same_result(
     success, out = Run.success, tmp_path / "halves"
     calls = []
 
-    def interrupted(self, agent, *, seed):
+    def interrupted(self, policy, *, seed):
         calls.append(seed)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return success(self, agent, seed=seed)
+        return success(self, policy, seed=seed)
 
     monkeypatch.setattr(Run, "success", interrupted)
     assert main(arguments(out)) == 130

@@ -64,8 +64,8 @@ LAYOUTS = {
         ###########""",
 }
 
-STEP = 0.5  # cells a point moves at full action
-SUBSTEPS = 5  # collision checks in a step
+STEP = 1.0  # cells a point moves at full action
+SUBSTEPS = 10  # collision checks in a step
 RADIUS = 0.5  # cells; a goal nearer than this is reached
 MARGIN = 0.2  # cells between a sampled position and its cell's border
 
@@ -228,8 +228,8 @@ def _places(rng: np.random.Generator, walls: np.ndarray, n: int) -> np.ndarray:
 class PointMaze(gymnasium.Env):
     """A point in a maze, in Gymnasium's GoalEnv form.
 
-    Observation and goals: (x, y) in cells. Action: (dx, dy) in [-1, 1], clipped, times
-    0.5 cells. Start and goal are uniform over the free cells. Reward 1 and
+    Observation and goals: (x, y) in cells. Action: (dx, dy) in [-1, 1], clipped: cells
+    moved. Start and goal are uniform over the free cells. Reward 1 and
     ``info["success"]`` within 0.5 cells of the goal; an episode never terminates, it is
     truncated at the registered length.
     """
@@ -321,7 +321,7 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         return {"success": compute_reward(self._position, self._goal).astype(bool)}
 
 
-LENGTHS = {"U": 50, "FourRooms": 100, "NineRooms": 100, "Spiral": 200}
+LENGTHS = {"U": 50, "FourRooms": 50, "NineRooms": 50, "Spiral": 100}  # steps
 
 
 def register() -> None:
