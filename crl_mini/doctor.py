@@ -13,12 +13,14 @@ from gymnasium import spaces
 
 from crl_mini.agents.crl import CRL, CRLConfig
 from crl_mini.replay import Batch
+from crl_mini.train import PRESETS
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "anywidget")
 
 #: Work measured once, in units of the updates that `updates_per_second` counts.
 JOBS = {
-    "20,000 updates of CRL on states": 20_000,
+    "train --preset smoke": PRESETS["smoke"]["steps"],
+    "train --preset cpu, a maze and seed": PRESETS["cpu"]["steps"],
 }
 
 
