@@ -82,7 +82,7 @@ def train_offline(
 
 TASKS = [f"PointMaze-{name}-v0" for name in LENGTHS]
 
-#: Settings that learned best on two CPU cores, and a short form for tests.
+#: Settings that learn on two CPU cores, and a short form for tests.
 CPU = CRLConfig(
     loss="symmetric_infonce",
     energy="l2",
@@ -125,6 +125,11 @@ class Run:
         agent = asdict(preset["agent"])
         return {"task": self.task, "seed": self.seed, **preset, "agent": agent}
 
+    @property
+    def keys(self) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+        """Random keys of the networks and of the batches."""
+        return tuple(jax.random.split(jax.random.key(self.seed)))
+
     def start(self, resume: bool) -> tuple[CRL, Replay, list[dict]]:
         """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
         length = self.config["length"]
@@ -136,7 +141,7 @@ class Run:
             PRESETS[self.preset]["agent"],
             env.unwrapped.single_observation_space["observation"],
             env.unwrapped.single_action_space,
-            key=jax.random.key(self.seed),
+            key=self.keys[0],
         )
         if not resume:
             return agent, replay, []
@@ -177,9 +182,8 @@ class Run:
 
         left = config["steps"] - int(agent.step)
         if left >= config["every"]:
-            key, every = jax.random.key(self.seed), config["every"]
-            hooks = {"watch": watch, "log": log}
-            agent, _ = train_offline(agent, replay, left, key=key, every=every, **hooks)
+            loop = {"every": config["every"], "watch": watch, "log": log}
+            agent, _ = train_offline(agent, replay, left, key=self.keys[1], **loop)
         manifest = self.manifest(agent, float(rows[-1]["seconds"]))
         write(self.out / "manifest.json", text(manifest))
         return manifest
