@@ -59,7 +59,8 @@ def run(study: str, seed: int, episodes: int, repr_dim: int, steps: int) -> list
     walks = MAZE.random_walk(np.random.default_rng(seed), episodes, LENGTH)
     replay = Replay.from_trajectories(*walks)
     rooms, moves = spaces.Discrete(MAZE.n_states), spaces.Discrete(MAZE.n_actions)
-    agent = CRL.create(config, rooms, moves, key=jax.random.key(seed))
+    networks, batches = jax.random.split(jax.random.key(seed))
+    agent = CRL.create(config, rooms, moves, key=networks)
     name = {"study": study, "seed": seed, "episodes": episodes, "repr_dim": repr_dim}
     rows, begun, every = [], time.perf_counter(), steps // 10
 
@@ -68,8 +69,8 @@ def run(study: str, seed: int, episodes: int, repr_dim: int, steps: int) -> list
         now = {"step": row["step"], "loss": row["loss"], "seconds": seconds}
         rows.append(name | now | measure(agent, M, truth))
 
-    key = jax.random.key(seed)
-    train_offline(agent, replay, steps, key=key, every=every, log=log, progress=False)
+    loop = {"every": every, "log": log, "progress": False}
+    train_offline(agent, replay, steps, key=batches, **loop)
     return rows
 
 
