@@ -119,7 +119,7 @@ def _each(x, n: int) -> list:
     return x * n if len(x) == 1 else x
 
 
-def _maze(ax: Axes, maze: GridMaze, values: Numbers, norm: Normalize):
+def _maze(ax: Axes, maze: GridMaze, values: Numbers, norm: Normalize | None):
     """Cells coloured by value, walls grey; no numbers on the axes."""
     ax.set_facecolor(WALL)
     ax.set(xticks=[], yticks=[])
@@ -406,7 +406,7 @@ def objective(maze: GridMaze, s: Array, g: Array, matrix: Array, row: int) -> Fi
     `s` and `g` (B,) are states and their futures, `matrix` (B, B) the logits.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.1))
-    _maze(left, maze, np.zeros(maze.n_states), Normalize(-3, 0.2))
+    _maze(left, maze, np.zeros(maze.n_states), None).set(cmap="Greys")
     others = np.delete(np.asarray(g), row)
     y, x = maze.cells[others].T
     edge = {"ms": 8, "mec": "white", "color": SKY, "ls": "none"}
@@ -415,8 +415,8 @@ def objective(maze: GridMaze, s: Array, g: Array, matrix: Array, row: int) -> Fi
     words = {"start": "state", "goal": "its future"}
     marks, names = left.get_legend_handles_labels()
     names = [words.get(name, name) for name in names]
-    figure.legend(marks, names, loc="outside lower left", ncols=3)
-    left.set(title="one row in the maze")
+    figure.legend(marks, names, loc="outside lower center", ncols=3)
+    left.set(title="one row in the maze", xlabel="column", ylabel="row")
     image = right.imshow(matrix, interpolation="none")
     box = plt.Rectangle((-0.5, row - 0.5), len(g), 1, fill=False, ec=MARK, lw=2)
     right.add_patch(box)
@@ -432,30 +432,30 @@ def walks(
     maze: GridMaze,
     paths: Mapping[str, Array],
     *,
-    goal: int | None = None,
+    goals: Sequence[int | None] | None = None,
     values: Array | None = None,
     label: str = "value",
 ) -> Figure:
-    """Walks through a maze, one panel each, all from the ring; the star is the goal.
+    """Walks through a maze, one panel each: from the ring, towards the star if any.
 
     `paths` maps a title to states (T + 1,); `values` (S,) may colour the last panel.
     """
     n = len(paths)
     figure, axes = plt.subplots(1, n, squeeze=False, figsize=(WIDTH, 3.1))
-    flat = np.zeros(maze.n_states)
     rng = np.random.default_rng(0)
     for k, (ax, (title, path)) in enumerate(zip(axes.flat, paths.items(), strict=True)):
         coloured = values is not None and k == n - 1
-        norm = None if coloured else Normalize(-3, 0.2)
-        image = _maze(ax, maze, values if coloured else flat, norm)
+        image = _maze(ax, maze, values if coloured else np.zeros(maze.n_states), None)
         row, col = maze.cells[np.asarray(path)].T
         shake = rng.uniform(-0.22, 0.22, (2, len(row)))  # shows cells visited again
-        ax.plot(col + shake[0], row + shake[1], color="black", lw=3.2)
-        ax.plot(col + shake[0], row + shake[1], color="white", lw=1.6)
-        _marks(ax, maze, goal, path[0])
-        ax.set(title=title)
+        for colour, width in (("black", 3.2), ("white", 1.6)):
+            ax.plot(col + shake[0], row + shake[1], color=colour, lw=width)
+        _marks(ax, maze, goals[k] if goals else None, path[0])
+        ax.set(title=title, xlabel="column", ylabel="" if k else "row")
         if coloured:
-            figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+            figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
+        else:
+            image.set(cmap="Greys")
     return figure
 
 

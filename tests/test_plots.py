@@ -44,6 +44,23 @@ FIGURES = {
     ),
     "limits": lambda: plots.limits(LIMITS, {"reach": "success"}),
     "sampler_bias": lambda: plots.sampler_bias([10, 20], {"truncated": [0.2, 0.1]}),
+    "objective": lambda: plots.objective(MAZE, [0, 1, 2], [3, 4, 5], np.eye(3), row=1),
+    "walks": lambda: plots.walks(
+        MAZE, {"a": [0, 1, 2], "b": [0, 0]}, goals=[None, 10], values=M[:, 0, 10]
+    ),
+    "action_tables": lambda: plots.action_tables(
+        {"f": np.eye(2), "g": np.ones((2, 2)) - [[0], [1]]}, ["left", "right"]
+    ),
+    "against_truths": lambda: plots.against_truths(
+        X, dict.fromkeys("abcde", X + 1), xlabel="x", ylabel="y"
+    ),
+    "all_runs": lambda: plots.all_runs(
+        {"a": {"x": [0.1, 0.2], "y": [0.3, 0.4]}, "b": {"x": [0.5, 0.6], "y": [0.7]}},
+        xlabel="success",
+    ),
+    "run_curves": lambda: plots.run_curves(
+        X, {"a": [X, X + 1], "b": [X + 2]}, xlabel="x", ylabel="y"
+    ),
 }
 
 
@@ -188,3 +205,48 @@ def test_offsets_start_at_one_and_draws_are_shown():
 def test_colours_are_okabe_and_itos():
     drawn = [line.get_color() for line in FIGURES["lines"]().axes[0].lines]
     assert [to_hex(c).upper() for c in drawn] == list(plots.COLOURS[:2])
+
+
+def test_objective_frames_one_row_and_marks_its_own_future():
+    left, right = FIGURES["objective"]().axes[:2]
+    drawn = {line.get_label(): line.get_data() for line in left.lines}
+    np.testing.assert_array_equal(np.ravel(drawn["start"]), MAZE.cells[1][::-1])
+    np.testing.assert_array_equal(np.ravel(drawn["goal"]), MAZE.cells[4][::-1])
+    others = np.transpose(drawn["futures of other rows"])
+    np.testing.assert_array_equal(others, MAZE.cells[[3, 5]][:, ::-1])
+    assert right.patches[0].get_xy() == (-0.5, 0.5)
+
+
+def test_walks_stay_in_their_cells():
+    figure = FIGURES["walks"]()
+    x, y = figure.axes[0].lines[0].get_data()
+    assert (np.abs(np.transpose([y, x]) - MAZE.cells[[0, 1, 2]]) < 0.5).all()
+    assert "goal" not in curves(figure)
+    np.testing.assert_array_equal(
+        np.ravel(curves(figure, 1)["goal"]), MAZE.cells[10][::-1]
+    )
+
+
+def test_crosses_mark_what_is_no_longer_the_best_action():
+    first, second = FIGURES["action_tables"]().axes[:2]
+    kept, moved = (line.get_xydata().tolist() for line in first.lines)
+    assert (kept, moved) == ([[0, 0], [1, 1]], [])
+    kept, moved = (line.get_xydata().tolist() for line in second.lines)
+    assert (kept, moved) == ([[0, 0]], [[1, 0]])
+
+
+def test_a_constant_offset_does_not_show():
+    for ax in FIGURES["against_truths"]().axes[:5]:
+        np.testing.assert_allclose(*ax.lines[0].get_data(), atol=1e-12)
+
+
+def test_every_run_is_drawn():
+    lines = FIGURES["all_runs"]().axes[0].lines
+    assert [x.get_xdata().tolist() for x in lines] == [
+        [0.1, 0.2],
+        [0.5, 0.6],
+        [0.3, 0.4],
+        [0.7],
+    ]
+    lines = FIGURES["run_curves"]().axes[0].lines
+    np.testing.assert_array_equal([x.get_ydata() for x in lines], [X, X + 1, X + 2])
