@@ -7,6 +7,9 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The exact mazes solve many small systems: two BLAS threads on two busy cores take 4 to
+# 50 times as long as one.
+export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: help book test lint format lab notebooks bench doctor clean
 

@@ -44,9 +44,8 @@ def main() -> int:
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "book"]
     command += ["--config", "_config.yml", "--path-output", ".", "-W", "--keep-going"]
-    # show() links to the pages beside it instead of to the repository. The linear
-    # systems are small: with two BLAS threads the mazes take 4 to 50 times as long.
-    environment = {**os.environ, "CRL_MINI_BOOK": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # show() links to the pages beside it instead of to the repository.
+    environment = {**os.environ, "CRL_MINI_BOOK": "1"}
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code == 0 and not INDEX.exists():
         print(f"{INDEX} was not written", file=sys.stderr)

@@ -70,9 +70,9 @@ def paired(
 class Critic(nnx.Module):
     """f(s, a, g) = scale * energy(phi(s, a), psi(g)) + bias.
 
-    `bias` is learned: it carries the constant - log(B - 1) of :eq:`nce-optimum`, which
-    L2 and cosine energies could not express. `scale` is learned for the cosine energy,
-    which is bounded, and fixed at 1 for the others.
+    `bias` is learned: minus a distance is never positive and a cosine never above 1,
+    while the optimum of :eq:`nce-optimum` may be. `scale` is learned for the cosine
+    energy, which is bounded, and fixed at 1 for the others.
     """
 
     def __init__(

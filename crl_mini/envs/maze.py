@@ -321,7 +321,7 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         return {"success": compute_reward(self._position, self._goal).astype(bool)}
 
 
-LENGTHS = {"U": 50, "FourRooms": 50, "NineRooms": 50, "Spiral": 100}  # steps
+LENGTHS = {"U": 50, "FourRooms": 100, "NineRooms": 100, "Spiral": 100}  # steps
 
 
 def register() -> None:
