@@ -330,28 +330,6 @@ def logits(matrices: Mapping[str, Array]) -> Figure:
 
 
 @styled
-def learning_curves(
-    histories: Sequence[Mapping[str, Array]],
-    names: Mapping[str, str],
-    *,
-    ylabel: str,
-    ylim: tuple[float, float] | None = None,
-) -> Figure:
-    """Metrics of several runs against their updates: a colour a metric, a line a run.
-
-    `names` maps a key of the histories to its words in the legend.
-    """
-    figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
-    for k, (key, words) in enumerate(names.items()):
-        for n, history in enumerate(histories):
-            line = {"color": COLOURS[k], "marker": MARKERS[k], "lw": 1.2, "ms": 3}
-            ax.plot(history["step"], history[key], label="" if n else words, **line)
-    ax.set(xlabel="updates", ylabel=ylabel, ylim=ylim)
-    ax.legend()
-    return figure
-
-
-@styled
 def limits(
     rows: Sequence[Mapping[str, str | int | float]], names: Mapping[str, str]
 ) -> Figure:

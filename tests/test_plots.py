@@ -39,9 +39,6 @@ FIGURES = {
     "against_truth": lambda: plots.against_truth(X, X + 1, xlabel="x", ylabel="y"),
     "offset_pmfs": lambda: plots.offset_pmfs({"5": PMFS, "also": PMFS}),
     "logits": lambda: plots.logits({"a": M[:, 0], "b": M[:, 1]}),
-    "learning_curves": lambda: plots.learning_curves(
-        [{"step": [1, 2], "loss": [3, k]} for k in (1, 2)], {"loss": "L"}, ylabel="y"
-    ),
     "limits": lambda: plots.limits(LIMITS, {"reach": "success"}),
     "sampler_bias": lambda: plots.sampler_bias([10, 20], {"truncated": [0.2, 0.1]}),
     "objective": lambda: plots.objective(MAZE, [0, 1, 2], [3, 4, 5], np.eye(3), row=1),
@@ -160,9 +157,7 @@ def test_limits_show_all_of_time_and_the_ends_of_the_other_studies():
         assert list(line.get_ydata()) == [2, 2]
 
 
-def test_every_seed_has_its_line_and_every_matrix_its_panel():
-    lines = FIGURES["learning_curves"]().axes[0].lines
-    assert [list(line.get_ydata()) for line in lines] == [[3, 1], [3, 2]]
+def test_every_matrix_has_its_panel():
     first = FIGURES["logits"]().axes[0].images[0].get_array()
     np.testing.assert_array_equal(first, M[:, 0])
 
