@@ -25,8 +25,8 @@ MAZE = GridMaze("FourRooms")
 
 # study, seed, episodes, repr_dim, updates
 RUNS = [("time", seed, 50_000, 64, 40_000) for seed in (0, 1, 2)]
-RUNS += [("data", 0, episodes, 64, 10_000) for episodes in (20, 200, 2000, 20_000)]
-RUNS += [("rank", 0, 20_000, repr_dim, 10_000) for repr_dim in (2, 4, 16, 64)]
+RUNS += [("data", 0, episodes, 64, 5_000) for episodes in (20, 200, 2000, 20_000)]
+RUNS += [("rank", 0, 20_000, repr_dim, 5_000) for repr_dim in (2, 4, 16, 64)]
 
 
 def measure(agent: CRL, M: np.ndarray, truth: np.ndarray) -> dict[str, float]:
