@@ -66,7 +66,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     z, p = norm.ppf((1 + level) / 2), successes / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return float(max(centre - half, 0)), float(min(centre + half, 1))
+    # Rounding must not leave p outside its own interval.
+    return float(max(min(centre - half, p), 0)), float(min(max(centre + half, p), 1))
 
 
 @jax.jit

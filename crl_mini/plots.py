@@ -352,7 +352,13 @@ def limits(
                 ax.plot(
                     [r[x] for r in path], [r[key] for r in path], label=label, **line
                 )
-        ax.set(title=study, xlabel=words, xscale="linear" if study == "time" else "log")
+        ax.set(title=study, xlabel=words)
+        if study != "time":
+            sizes = sorted({row[x] for row in mine})
+            ax.set(xscale="log", xticks=sizes, xticklabels=[f"{n:,}" for n in sizes])
+            ax.minorticks_off()
+        else:
+            ax.set_xticks([0, last // 2, last], ["0", f"{last // 2:,}", f"{last:,}"])
     axes[0].set(ylabel="correlation, or success", ylim=(0, 1.02))
     axes[0].legend(fontsize="small")
     return figure

@@ -4,7 +4,7 @@ import csv
 import json
 from pathlib import Path
 
-#: In a checkout the folder `results`; in an installed package a copy of it.
+# In a checkout the folder `results`; in an installed package a copy of it.
 FOLDERS = (Path(__file__).parent / "_results", Path(__file__).parents[1] / "results")
 
 Row = dict[str, str | int | float]

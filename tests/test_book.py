@@ -234,8 +234,11 @@ def settle(tab) -> None:
     tab.evaluate(
         "document.querySelectorAll('article details').forEach(d => d.open = true);"
         "document.querySelectorAll('.toggle-hidden').forEach("
-        "  e => e.classList.remove('toggle-hidden'))"
+        "  e => e.classList.remove('toggle-hidden'));"
+        "document.querySelector('.admonition .toggle-button')?.click();"
+        "document.querySelector('.admonition .toggle-button')?.click();"
     )
+    tab.wait_for_timeout(600)  # the theme waits for the size to settle, too
 
 
 # Not our markup: Docutils writes lists of sources as role="list" around entries with a
