@@ -13,7 +13,7 @@ from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.__main__ import main
 from crl_mini.envs.play import Wander
 from crl_mini.evaluate import rollout
-from crl_mini.train import Run, load
+from crl_mini.train import Run, load, updates
 
 MAZE = GridMaze("U")
 KEY = jax.random.key(3)
@@ -35,6 +35,21 @@ def test_stopping_and_going_on_changes_nothing():
     for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(rest), strict=True):
         np.testing.assert_array_equal(_raw(a), _raw(b))
     np.testing.assert_array_equal(history["step"], [10, 20, 30, 40])
+
+
+def test_each_update_sees_a_fresh_batch():
+    agent, replay = start()
+    fused, metrics = updates(agent, replay, 3, key=KEY)
+    losses = []
+    for step in range(3):
+        batch = replay.sample(jax.random.fold_in(KEY, step), 16, agent.config.gamma)
+        agent, one = agent.update(batch)
+        losses.append(float(one["loss"]))
+    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    for got, want in zip(
+        *map(jax.tree.leaves, (fused.critic, agent.critic)), strict=True
+    ):
+        np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 def _raw(x):
