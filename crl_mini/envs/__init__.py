@@ -1,7 +1,10 @@
 """Environments; importing this package registers them with Gymnasium."""
 
-from crl_mini.envs.maze import GridMaze, PointMaze, PointMazeVector, register
+from crl_mini.envs import maze, tabletop
+from crl_mini.envs.maze import GridMaze, PointMaze, PointMazeVector
+from crl_mini.envs.tabletop import Tabletop, TabletopVector
 
-__all__ = ["GridMaze", "PointMaze", "PointMazeVector"]
+__all__ = ["GridMaze", "PointMaze", "PointMazeVector", "Tabletop", "TabletopVector"]
 
-register()
+maze.register()
+tabletop.register()

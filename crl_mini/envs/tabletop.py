@@ -1,0 +1,428 @@
+"""A gripper over a table: five manipulation tasks in one MuJoCo scene.
+
+All lengths are metres, x to the right, y away from the camera, z up from the table.
+MuJoCo is imported where it is used, so that the rest of the library works without it.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool, Float, Float32, UInt8
+
+from crl_mini import checks
+
+State = Float[np.ndarray, " S"]
+
+SUBSTEPS = 10  # physics steps of 5 ms in a control step: 20 Hz
+STEP = 0.02  # m the hand moves at full action, 0.4 m/s
+OPEN = 0.08  # m between the open fingers
+BLOCK = 0.04  # m, side of the block; also the opening when it is held
+REST = BLOCK / 2  # height of the centre of a block on the table
+HANDLE = np.array([0.0, -0.015, 0.037])  # of the closed drawer
+GRIP = 0.016  # m, thickness of the handle
+PIXELS = 64  # side of a picture
+
+#: Entry of a state: its lowest and highest value and what it is, all in metres.
+ENTRIES = {
+    "hand_x": (-0.16, 0.16, "point between the fingertips, to the right"),
+    "hand_y": (-0.13, 0.13, "the same, away from the camera"),
+    "hand_z": (0.0, 0.24, "the same, above the table"),
+    "opening": (-0.01, 0.09, "gap between the fingers"),
+    "block_x": (-0.17, 0.17, "centre of the block, to the right"),
+    "block_y": (-0.13, 0.13, "the same, away from the camera"),
+    "block_z": (0.0, 0.3, "the same, above the table"),
+    "drawer": (-0.01, 0.11, "how far the drawer is open"),
+}
+HAND_ENTRIES = ("hand_x", "hand_y", "hand_z", "opening")
+BLOCK_ENTRIES = (*HAND_ENTRIES, "block_x", "block_y", "block_z")
+HAND, OPENING, OBJECT = slice(0, 3), 3, slice(4, None)  # parts of a state
+
+# Where things start and goals are: (low, high) corners of boxes.
+AIR = ((-0.12, -0.09, 0.11), (0.12, 0.09, 0.2))
+SPACE = ((-0.12, -0.09, 0.03), (0.12, 0.09, 0.2))
+TABLE = ((-0.09, -0.07, REST), (0.09, 0.07, REST))
+ABOVE = ((-0.1, -0.08, REST), (0.1, 0.08, 0.18))
+RED = ((-0.11, -0.08, REST), (-0.06, 0.08, REST))
+BLUE = ((0.06, 0.04, REST), (0.11, 0.09, REST))
+GREEN = ((0.06, -0.09, REST), (0.11, -0.04, REST))
+DRAWER = ((0.0,), (0.1,))
+TURN = 0.3  # rad, the block's largest turn at the start
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task keeps of the scene, and where it starts and ends."""
+
+    keep: tuple[str, ...]
+    """Bodies of the scene, besides the hand."""
+    entries: tuple[str, ...]
+    """Names of the state's entries, from `ENTRIES`."""
+    part: slice
+    """Entries that decide success."""
+    tolerance: float
+    """The goal is reached nearer than this, in metres."""
+    length: int
+    """Steps of an episode."""
+    start: tuple
+    """Box of the object's place at the start (Reach: of the hand's)."""
+    ends: tuple
+    """Boxes of its place in the goal; one is drawn."""
+    hand: Callable
+    """(place, from where) -> the hand's position and opening in the goal."""
+    lift: float = 0.0
+    """Height that a mixed goal may have above the straight way, in metres."""
+    closed: bool = False
+    """Are the fingers kept closed?"""
+
+
+def _itself(place, start):
+    return [*place, OPEN / 2]
+
+
+def _around(place, start):
+    return [*place, BLOCK]
+
+
+def _behind(place, start):
+    """Closed fingers touch the face of the block that was pushed last, along y."""
+    side = np.sign(place[1] - start[1])
+    return [place[0], place[1] - side * (REST + 0.01), REST, 0]
+
+
+def _at_handle(place, start):
+    return [HANDLE[0], HANDLE[1] - place[0], HANDLE[2], GRIP]
+
+
+ON_TABLE = ("rim", "glass", "block")
+TASKS = {
+    "Reach": Task(
+        ("rim",), HAND_ENTRIES, HAND, 0.03, 50, SPACE, (SPACE,), _itself
+    ),
+    "Push": Task(
+        ON_TABLE, BLOCK_ENTRIES, OBJECT, 0.05, 100, TABLE, (TABLE,), _behind, closed=True
+    ),
+    "PickPlace": Task(
+        ON_TABLE, BLOCK_ENTRIES, OBJECT, 0.05, 100, TABLE, (ABOVE,), _around
+    ),
+    "BinPick": Task(
+        ("bins", "glass", "block"),
+        BLOCK_ENTRIES,
+        OBJECT,
+        0.05,
+        100,
+        RED,
+        (BLUE, GREEN),
+        _around,
+        lift=0.12,
+    ),
+    "Drawer": Task(
+        ("rim", "cabinet", "drawer"),
+        (*HAND_ENTRIES, "drawer"),
+        OBJECT,
+        0.02,
+        100,
+        DRAWER,
+        (DRAWER,),
+        _at_handle,
+    ),
+}
+GOALS = ("final", "mixed")
+OBS_TYPES = ("state", "pixels")
+
+
+@lru_cache
+def scene(task: str):
+    """The task's compiled MuJoCo model."""
+    import mujoco
+
+    checks.one_of("task", task, TASKS)
+    spec = mujoco.MjSpec.from_file(str(Path(__file__).with_name("tabletop.xml")))
+    for body in spec.worldbody.bodies:
+        if body.name not in (*TASKS[task].keep, "hand"):
+            spec.delete(body)
+    return spec.compile()
+
+
+def _inside(rng: np.random.Generator, box) -> Float[np.ndarray, " K"]:
+    """A uniform point of a box."""
+    return rng.uniform(*box)
+
+
+def draw_start(task: str, rng: np.random.Generator) -> State:
+    """State at the start of an episode: the hand in the air, the object at rest."""
+    t = TASKS[task]
+    if task == "Reach":
+        return np.array([*_inside(rng, t.start), OPEN / 2])
+    opening = 0 if t.closed else OPEN
+    return np.array([*_inside(rng, AIR), opening, *_inside(rng, t.start)])
+
+
+def draw_goal(task: str, start: State, goals: str, rng: np.random.Generator) -> State:
+    """A goal: the state with the task done, and the hand where it would then be.
+
+    Goals are never reached at the start. ``final`` is the distribution of every
+    evaluation. A ``mixed`` goal lies at a uniform fraction of the way to a final one,
+    in the air where the object has to be lifted: easier goals to collect data with.
+    """
+    t = TASKS[task]
+    place = from_ = start[t.part]
+    while np.linalg.norm(place - from_) < t.tolerance:
+        place = _inside(rng, t.ends[rng.integers(len(t.ends))])
+        if goals == "mixed":
+            u = rng.uniform()
+            place = from_ + u * (place - from_)
+            place[-1] += t.lift * np.sin(np.pi * u)
+    object_ = () if task == "Reach" else place
+    return np.array([*t.hand(place, from_), *object_])
+
+
+class TabletopVector(gymnasium.vector.VectorEnv):
+    """`num_envs` simulations of one task in one ``mujoco.batch.Batch``.
+
+    Simulation i of seed s is the single environment of seed s + i. All episodes have
+    one length, so all end at once; the step after that resets them (Gymnasium's
+    next-step autoreset).
+
+    ``obs_type="state"``: `ENTRIES` in metres, the achieved goal is the whole state.
+    ``obs_type="pixels"``: a picture (64, 64, 3) of it. A state holds what one picture
+    shows: no velocities, because the hand follows its target within a step, and not how
+    the block is turned, because all its sides are alike.
+
+    Actions: the hand moves by 2 cm times (dx, dy, dz), and the fingers go to
+    (1 + gripper) x 4 cm apart; in Push they stay closed. Larger actions are clipped,
+    NaNs and other shapes refused.
+    """
+
+    metadata = {
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        task: str = "Reach",
+        obs_type: str = "state",
+        goals: str = "final",
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 480,
+        nthread: int | None = None,
+    ):
+        from mujoco.batch import Batch
+
+        checks.at_least("num_envs", num_envs, 1)
+        checks.one_of("obs_type", obs_type, OBS_TYPES)
+        checks.one_of("goals", goals, GOALS)
+        checks.one_of("render_mode", render_mode, (None, "rgb_array"))
+        self.model = scene(task)
+        self.num_envs, self.task, self.goals = num_envs, TASKS[task], goals
+        self.name, self.obs_type, self.render_mode = task, obs_type, render_mode
+        self.max_episode_steps = max_episode_steps or self.task.length
+        self.width, self.height = width, height
+        nthread = nthread or min(num_envs, os.cpu_count() or 1)
+        self._batch = Batch(self.model, nsim=num_envs, nthread=nthread)
+        fields = ("qpos", "ctrl", "xpos", "xquat")
+        self._qpos, self._ctrl, self._xpos, self._xquat = map(self._batch.bind, fields)
+        self._rngs = None
+        one = spaces.Box(0, 255, (PIXELS, PIXELS, 3), np.uint8)
+        if obs_type == "state":
+            low, high = np.float32([ENTRIES[e][:2] for e in self.task.entries]).T
+            one = spaces.Box(low, high)
+        names = ("observation", "achieved_goal", "desired_goal")
+        self.single_observation_space = spaces.Dict(dict.fromkeys(names, one))
+        self.single_action_space = spaces.Box(-1, 1, (4,))
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @cached_property
+    def pictures(self):
+        """The ray caster of the 64 x 64 observations."""
+        return self._scene((PIXELS, PIXELS))
+
+    @cached_property
+    def _films(self):
+        return self._scene((self.height, self.width))
+
+    def _scene(self, size: tuple[int, int]):
+        from crl_mini.envs.pixels import Scene
+
+        return Scene.of(self.model, size=size)
+
+    @property
+    def state(self) -> Float32[np.ndarray, "N S"]:
+        """Physical state now, also where the observations are pictures."""
+        q = self._qpos
+        parts = (q[:, :3], q[:, 3:4] + q[:, 4:5], q[:, 5:8])
+        state = np.concatenate(parts, 1, dtype=np.float32)
+        low, high = np.float32([ENTRIES[e][:2] for e in self.task.entries]).T
+        return np.clip(state, low, high)
+
+    @property
+    def poses(self) -> Float32[np.ndarray, "N K 7"]:
+        """Position and quaternion of the moving bodies: what a picture is drawn from."""
+        bodies = list(self.pictures.bodies)
+        parts = (self._xpos[:, bodies], self._xquat[:, bodies])
+        return np.concatenate(parts, -1, dtype=np.float32)
+
+    def _place(self, states: Float[np.ndarray, "N S"], turns=0.0) -> None:
+        """Put everything where the states say, at rest; the block turned by `turns`."""
+        import mujoco
+
+        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
+        q, s = self._qpos, states
+        q[:, :3], q[:, 3:5] = s[:, HAND], s[:, OPENING, None] / 2
+        q[:, 5 : 5 + s[:, OBJECT].shape[1]] = s[:, OBJECT]
+        if "block" in self.task.keep:
+            half = np.broadcast_to(turns, len(s)) / 2
+            q[:, 8:], q[:, 8], q[:, 11] = 0, np.cos(half), np.sin(half)
+        self._ctrl[:] = q[:, :5]
+        self._batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
+
+    def reset(self, *, seed=None, options=None):
+        """Draw a start and a goal for every simulation, each from its own generator."""
+        super().reset(seed=seed)
+        if seed is not None or self._rngs is None:
+            first = self.np_random_seed if seed is None else seed
+            seeds = first + np.arange(self.num_envs)
+            self._rngs = [np.random.default_rng(s) for s in seeds]
+        return self.begin(self._rngs)
+
+    def begin(self, rngs: list[np.random.Generator]):
+        """Start episodes with the given generators, one a simulation."""
+        starts = np.stack([draw_start(self.name, rng) for rng in rngs])
+        goals = [
+            draw_goal(self.name, start, self.goals, rng)
+            for start, rng in zip(starts, rngs, strict=True)
+        ]
+        turns = [rng.uniform(-TURN, TURN) for rng in rngs]
+        self._place(np.stack(goals))
+        self.goal_state = self.state
+        self._goal = self._look()
+        self._place(starts, turns)
+        self._t = 0
+        return self._observe(), self._info()
+
+    def step(self, actions):
+        """One control step of 0.05 s, or a reset if the last step ended the episodes."""
+        import mujoco
+
+        checks.shaped("actions", actions, (self.num_envs, 4))
+        checks.finite("actions", actions)
+        no = np.zeros(self.num_envs, bool)
+        if self._t == self.max_episode_steps:
+            observation, info = self.begin(self._rngs)
+            return observation, np.zeros(self.num_envs, np.float32), no, no.copy(), info
+        self._t += 1
+        self._control(np.clip(actions, -1, 1))
+        self._batch.step(nstep=SUBSTEPS, stage=mujoco.mjtStage.mjSTAGE_POS)
+        observation, info = self._observe(), self._info()
+        reward = self.compute_reward(observation["achieved_goal"], self._goal, info)
+        over = np.full(self.num_envs, self._t == self.max_episode_steps)
+        return observation, reward, no, over, info
+
+    def _control(self, a: Float[np.ndarray, "N 4"]) -> None:
+        """Move the hand's targets, never more than a step ahead of the hand."""
+        hand, low, high = self._qpos[:, :3], *self.model.actuator_ctrlrange[:3].T
+        target = self._ctrl[:, :3] + STEP * a[:, :3]
+        target = np.clip(target, hand - STEP, hand + STEP)
+        self._ctrl[:, :3] = np.clip(target, low, high)
+        opening = 0 * a[:, 3:] if self.task.closed else OPEN * (1 + a[:, 3:]) / 2
+        self._ctrl[:, 3:] = opening / 2
+
+    def _look(self) -> np.ndarray:
+        if self.obs_type == "state":
+            return self.state
+        return np.asarray(self.pictures.draw(self.poses))
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        now = self._look()
+        return {
+            "observation": now,
+            "achieved_goal": now.copy(),
+            "desired_goal": self._goal.copy(),
+        }
+
+    def _info(self) -> dict[str, Bool[np.ndarray, " N"]]:
+        return {"success": succeeded(self.task, self.state, self.goal_state)}
+
+    def compute_reward(self, achieved_goal, desired_goal, info=None):
+        """One where the goal is reached, else zero; any leading axes.
+
+        A state is compared by the entries that the task is about. Of two pictures all
+        that can be said without the state is whether they are the same.
+        """
+        achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
+        if self.obs_type == "state":
+            return succeeded(self.task, achieved, desired).astype(np.float32)
+        return (achieved == desired).all((-3, -2, -1)).astype(np.float32)
+
+    def render(self) -> UInt8[np.ndarray, "N H W 3"]:
+        """Pictures of all simulations in the given size."""
+        return np.asarray(self._films.draw(self.poses))
+
+
+def succeeded(task: Task, state, goal) -> Bool[np.ndarray, "*B"]:
+    """Is the part of the state that the task is about near the goal's?"""
+    gap = state[..., task.part] - goal[..., task.part]
+    return np.linalg.norm(gap, axis=-1) < task.tolerance
+
+
+class Tabletop(gymnasium.Env):
+    """One simulation of a task, in Gymnasium's GoalEnv form: see `TabletopVector`.
+
+    Reward 1 and ``info["success"]`` where the goal is reached; an episode never
+    terminates, it is truncated at the registered length.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+
+    def __init__(self, task: str = "Reach", render_mode: str | None = None, **settings):
+        self.sims = TabletopVector(1, task, render_mode=render_mode, **settings)
+        self.sims.max_episode_steps = np.inf  # TimeLimit ends the episode
+        self.render_mode = render_mode
+        self.observation_space = self.sims.single_observation_space
+        self.action_space = self.sims.single_action_space
+        self.compute_reward = self.sims.compute_reward
+
+    def reset(self, *, seed=None, options=None):
+        """Draw a start and a goal."""
+        super().reset(seed=seed)
+        observation, info = self.sims.begin([self.np_random])
+        return _first(observation), _first(info)
+
+    def step(self, action):
+        """Move for 0.05 s; the reward is for the state after it."""
+        checks.shaped("action", action, (4,))
+        observation, reward, _, _, info = self.sims.step(np.asarray(action)[None])
+        return _first(observation), float(reward[0]), False, False, _first(info)
+
+    def render(self) -> UInt8[np.ndarray, "H W 3"]:
+        """A picture in the given size."""
+        return self.sims.render()[0]
+
+
+def _first(values: dict[str, np.ndarray]) -> dict:
+    return {k: v[0] if v[0].ndim else v[0].item() for k, v in values.items()}
+
+
+def register() -> None:
+    """Register every task with Gymnasium as ``crl_mini/<task>-v0``."""
+    for name, task in TASKS.items():
+        gymnasium.register(
+            id=f"crl_mini/{name}-v0",
+            entry_point="crl_mini.envs.tabletop:Tabletop",
+            vector_entry_point="crl_mini.envs.tabletop:TabletopVector",
+            max_episode_steps=task.length,
+            kwargs={"task": name},
+        )
