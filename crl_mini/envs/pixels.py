@@ -117,8 +117,8 @@ IS_POINT = np.array([[1.0], [0], [0], [0], [0]], np.float32)  # the rest are dir
 
 
 def seen_from(
-    pose: Float[Array, " 7"], view: Float[Array, ...]
-) -> Float[Array, ...]:
+    pose: Float[Array, " 7"], view: Float[Array, "5 3"]
+) -> Float[Array, "5 3"]:
     """The view in the frame of a pose (x, y, z, quaternion w, x, y, z)."""
     w, axis = pose[3], pose[4:]
     view = view - IS_POINT * pose[:3]
@@ -128,10 +128,10 @@ def seen_from(
 class Hit(NamedTuple):
     """What the rays of a picture meet first."""
 
-    depth: Float[Array, ...]  # metres from the camera, along its axis; inf: nothing
+    depth: Float[Array, "H W"]  # metres from the camera, along its axis; inf: nothing
     geom: Int[Array, "H W"]  # MuJoCo's number; -1: nothing
     colour: UInt32[Array, "H W"]  # 0xBBGGRR
-    cosine: Float[Array, ...]  # of the angle of the light to the normal, at least 0
+    cosine: Float[Array, "H W"]  # of the angle of the light to the normal, at least 0
 
 
 @jax.tree_util.register_dataclass
@@ -142,8 +142,8 @@ class Geoms:
     kinds: tuple[str, ...] = field(metadata={"static": True})
     numbers: tuple[int, ...] = field(metadata={"static": True})  # MuJoCo's
     rows: tuple[int, ...] = field(metadata={"static": True})  # of their bodies' poses
-    poses: Float[Array, ...]  # in the frames of their bodies
-    sizes: Float[Array, ...]  # half-sizes or radii, metres
+    poses: Float[Array, "G 7"]  # in the frames of their bodies
+    sizes: Float[Array, "G 3"]  # half-sizes or radii, metres
     colours: UInt32[Array, " G"]
 
     @classmethod
@@ -169,7 +169,7 @@ class Geoms:
         )
 
     def views(
-        self, poses: Float[Array, ...], view: Float[Array, "5 3"]
+        self, poses: Float[Array, "K 7"], view: Float[Array, "5 3"]
     ) -> Float[Array, "G 5 3"]:
         """The view in the frame of each geom, from the poses of the bodies."""
         poses = poses[np.array(self.rows, int)]
@@ -191,7 +191,7 @@ class Geoms:
             )
         return hit
 
-    def shade(self, views: Float[Array, "G 5 3"], x, y, depth: Float[Array, ...]):
+    def shade(self, views: Float[Array, "G 5 3"], x, y, depth: Float[Array, "H W"]):
         """Whether a geom stands between the light and the point at `depth`, (H, W)."""
         dark = jnp.zeros(depth.shape, bool)
         for g, kind in enumerate(self.kinds):
@@ -216,9 +216,9 @@ class Scene:
     shadows: bool = field(metadata={"static": True})
     moving: Geoms
     fixed: Geoms
-    view: Float[Array, ...]
-    x: Float[Array, ...]
-    y: Float[Array, ...]
+    view: Float[Array, "5 3"]
+    x: Float[Array, "1 W"]
+    y: Float[Array, "H 1"]
     ambient: Float[Array, " 3"]
     """Light from everywhere: red, green, blue."""
     directed: Float[Array, " 3"]
