@@ -7,7 +7,7 @@ jitted training step, on a CPU or a GPU, and the same poses give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,9 +55,7 @@ def within(r, o: Vector, d: Vector):
     middle = -dot(o, d) * per_dd
     closest = at(middle, o, d)
     square = (r * r - dot(closest, closest)) * per_dd
-    half = jnp.where(
-        square >= 0, jnp.sqrt(square), -jnp.inf
-    )  # -inf: near > far, a miss
+    half = jnp.where(square >= 0, jnp.sqrt(square), -jnp.inf)  # a miss: near > far
     return middle - half, middle + half
 
 
@@ -103,9 +101,10 @@ def capsule(size: Vector, o: Vector, d: Vector):
     z = o[2] + tube * d[2]
     end = jnp.where(z > 0, h, -h)  # a ray that misses the tube misses this ball too
     ball, _ = within(r, (o[0], o[1], o[2] - end), d)
-    near = jnp.where(jnp.abs(z) <= h, tube, ball)
+    on_tube = jnp.abs(z) <= h
+    near = jnp.where(on_tube, tube, ball)
     x, y, z = at(near, o, d)
-    return near, (x / r, y / r, (z - jnp.clip(z, -h, h)) / r)
+    return near, (x / r, y / r, jnp.where(on_tube, 0, (z - end) / r))
 
 
 SHAPES = {f.__name__: f for f in (plane, sphere, capsule, cylinder, box)}
@@ -173,31 +172,32 @@ class Geoms:
     ) -> Float[Array, "G 5 3"]:
         """The view in the frame of each geom, from the poses of the bodies."""
         poses = poses[np.array(self.rows, int)]
-        return jax.vmap(seen_from)(
-            self.poses, jax.vmap(seen_from, (0, None))(poses, view)
-        )
+        on_bodies = jax.vmap(seen_from, (0, None))(poses, view)
+        return jax.vmap(seen_from)(self.poses, on_bodies)
+
+    def rays(self, views: Float[Array, "G 5 3"], x, y) -> Iterator[tuple]:
+        """For each geom in its frame: number, eye, rays through (x, y), light."""
+        for g, (eye, middle, right, up, light) in enumerate(views):
+            d = [middle[k] + x * right[k] + y * up[k] for k in range(3)]
+            yield g, eye, d, light
 
     def trace(self, views: Float[Array, "G 5 3"], x, y, hit: Hit) -> Hit:
         """What the rays through (x, y) meet first: one of the geoms, or `hit`."""
-        for g, kind in enumerate(self.kinds):
-            eye, middle, right, up, light = views[g]
-            d = [middle[k] + x * right[k] + y * up[k] for k in range(3)]
-            near, normal = SHAPES[kind](self.sizes[g], eye, d)
+        for g, eye, d, light in self.rays(views, x, y):
+            near, normal = SHAPES[self.kinds[g]](self.sizes[g], eye, d)
             cosine = jnp.maximum(dot(normal, light), 0)
             found = Hit(near, self.numbers[g], self.colours[g], cosine)
             first = (near > 0) & (near < hit.depth)
-            hit = Hit(
-                *(jnp.where(first, a, b) for a, b in zip(found, hit, strict=True))
-            )
+            hit = Hit(*(jnp.where(first, *ab) for ab in zip(found, hit, strict=True)))
         return hit
 
-    def shade(self, views: Float[Array, "G 5 3"], x, y, depth: Float[Array, "H W"]):
-        """Whether a geom stands between the light and the point at `depth`, (H, W)."""
+    def shade(
+        self, views: Float[Array, "G 5 3"], x, y, depth: Float[Array, "H W"]
+    ) -> Bool[Array, "H W"]:
+        """Whether a geom stands between the light and the ray's point at `depth`."""
         dark = jnp.zeros(depth.shape, bool)
-        for g, kind in enumerate(self.kinds):
-            eye, middle, right, up, light = views[g]
-            d = [middle[k] + x * right[k] + y * up[k] for k in range(3)]
-            near, _ = SHAPES[kind](self.sizes[g], at(depth, eye, d), light)
+        for g, eye, d, light in self.rays(views, x, y):
+            near, _ = SHAPES[self.kinds[g]](self.sizes[g], at(depth, eye, d), light)
             dark |= (near > SKIN) & (near < jnp.inf)
         return dark
 
