@@ -1,15 +1,43 @@
-"""Behaviour that asks for no goal and sees no reward: where the data come from."""
+"""Behaviour that sees no reward: where the data come from.
 
+Policies are called as ``policy(s, g, key)`` and return actions (N, A).
+"""
+
+import json
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import gymnasium
+import jax
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from tqdm import tqdm
+
+from crl_mini import checks
+from crl_mini.envs.tabletop import (
+    BLOCK,
+    GRIP,
+    HAND,
+    HANDLE,
+    OBJECT,
+    OPENING,
+    REST,
+    SPACE,
+    STEP,
+    TASKS,
+    TabletopVector,
+)
+
+Points = Float[np.ndarray, "N 3"]
 
 
 class Wander:
     """A random walk with momentum: repeat the last action with probability `keep`.
 
-    A policy for :func:`crl_mini.evaluate.rollout`; it ignores states and goals. On
-    average an action lasts 1 / (1 - keep) steps.
+    It ignores states and goals. On average an action lasts 1 / (1 - keep) steps.
     """
 
     def __init__(self, action_space: spaces.Box, *, keep: float = 0.8, seed: int):
@@ -27,3 +55,157 @@ class Wander:
             new = np.where(keep, self.last, new)
         self.last = new
         return new
+
+
+# The scripted expert: where the hand should be next, from state and goal alone.
+
+CLOSE = 0.016  # m beside a place, from where the hand may go down
+FREE = 0.11  # m, height at which the empty hand passes over everything
+CARRY = 0.13  # m, height at which a block passes over the walls of the bins
+BEHIND = 0.042  # m from the block's centre to a hand that is about to push it
+TOUCH = 0.03  # m, when it pushes
+REACH = np.array([[-0.15, -0.12, 0.018], [0.15, 0.12, 0.22]])  # of the hand, metres
+
+
+def object_at(task: str, s: Float[np.ndarray, "N S"]) -> Points:
+    """Where the hand has to go to hold the object: the block, or the handle."""
+    if task == "Drawer":
+        return HANDLE - s[:, OBJECT] * [0, 1, 0]
+    return s[:, HAND] if task == "Reach" else s[:, OBJECT]
+
+
+def _over(hand: Points, place: Points, level) -> Points:
+    """The way to a place: up to a level, across, and down."""
+    gap = np.abs(place - hand)[:, :2].max(1)
+    across = (gap < 2 * CLOSE) | (hand[:, 2] > level - 0.015)
+    xy = np.where(across[:, None], place[:, :2], hand[:, :2])
+    return np.column_stack([xy, np.where(gap < CLOSE, place[:, 2], level)])
+
+
+def _carry(s, at: Points, to: Points, thick: float, level) -> Float[np.ndarray, "N 4"]:
+    """Grasp what is `at` a place and `thick`, and take it `to` another one."""
+    hand, gap = s[:, HAND], np.abs(at - s[:, HAND])
+    held = (gap.max(1) < 0.02) & (s[:, OPENING] < thick + 0.006)
+    there = (gap[:, :2].max(1) < 0.015) & (gap[:, 2] < 0.012)
+    free = _over(hand, at, FREE)
+    target = np.where(held[:, None], _over(hand, to, level), free)
+    return np.column_stack([(target - hand) / STEP, np.where(held | there, -1, 1)])
+
+
+def _push(s, at: Points, to: Points) -> Float[np.ndarray, "N 4"]:
+    """Push a block along x, then along y, from behind and at half speed."""
+    hand, left = s[:, HAND], (to - at) * [1, 1, 0]
+    at = at * [1, 1, 0] + [0, 0, REST]
+    first = np.abs(left[:, :1]) > 0.012
+    way = np.sign(left) * np.column_stack([first, ~first, 0 * first])
+    ahead = at - hand
+    low = hand[:, 2] < 0.035
+    along, aside = (ahead * way).sum(1), np.abs(ahead[:, :2] * (way == 0)[:, :2]).max(1)
+    ready = low & (along > 0.02) & (aside < 0.012)
+    touching = (hand[:, 2] < 0.06) & (np.abs(ahead).max(1) < 0.04)
+    nearest = np.abs(ahead) == np.abs(ahead[:, :2]).max(1, keepdims=True)
+    back_off = hand - STEP * np.sign(ahead) * nearest
+    start = np.clip(at - BEHIND * way, *REACH)
+    pushed = at - TOUCH * way + np.clip(0.6 * left, -0.012, 0.012) * np.abs(way)
+    cases = [np.abs(left).max(1) < 0.012, ready, touching]
+    targets = [hand, pushed, back_off]
+    target = np.select(
+        [case[:, None] for case in cases], targets, _over(hand, start, FREE)
+    )
+    return np.column_stack([(target - hand) / STEP, -np.ones(len(s))])
+
+
+def expert(
+    task: str, s: Float[np.ndarray, "N S"], g: Float[np.ndarray, "N S"]
+) -> Float[np.ndarray, "N 4"]:
+    """Actions that solve a task: a function of physical states and goals.
+
+    It looks only at the part of the goal that decides success.
+    """
+    at = object_at(task, s)
+    if task == "Reach":
+        return np.column_stack([(g[:, HAND] - at) / STEP, np.zeros(len(s))])
+    to = object_at(task, g)
+    if task == "Push":
+        return _push(s, at, to)
+    thick, level = (GRIP, to[:, 2]) if task == "Drawer" else (BLOCK, to[:, 2])
+    return _carry(s, at, to, thick, CARRY if task == "BinPick" else level)
+
+
+class Expert:
+    """The scripted expert as a policy for the simulations of `env`.
+
+    It reads their physical states and goals, also where the observations are pictures.
+    """
+
+    def __init__(self, env: TabletopVector, *, noise: float = 0.0, seed: int = 0):
+        checks.at_least("noise", noise, 0)
+        self.env, self.noise = env.unwrapped, noise
+        self.rng = np.random.default_rng(seed)
+
+    def __call__(self, s, g, key) -> Float[np.ndarray, "N 4"]:
+        """Actions (N, 4), with noise; half of it on the gripper, that it may hold."""
+        a = np.clip(self.act(self.env.state.astype(float)), -1, 1)
+        noise = self.noise * self.rng.standard_normal(a.shape) * [1, 1, 1, 0.5]
+        return np.clip(a + noise, -1, 1)
+
+    def act(self, state: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N 4"]:
+        """Actions without noise."""
+        return expert(self.env.name, state, self.env.goal_state.astype(float))
+
+
+BRING, LEAVE, WANDER, FUMBLE = range(4)  # what a hand at play is up to
+CHANCES = {BRING: 0.7, WANDER: 0.15, FUMBLE: 0.15}
+STEPS = {BRING: (30, 60), LEAVE: (5, 9), WANDER: (5, 16), FUMBLE: (5, 16)}
+TIRED = 0.1  # share of tries that may end early, so that blocks are dropped
+FUMBLING = 0.02  # m, standard deviation of its places around the object
+
+
+class Play(Expert):
+    """Goal-free play: bring the object somewhere, leave it, wander, fumble.
+
+    Places are those where the task may start or end, so the data hold what every goal
+    needs, but nothing in them says which goal, if any, was meant.
+    """
+
+    def __init__(self, env: TabletopVector, *, noise: float = 0.3, seed: int = 0):
+        super().__init__(env, noise=noise, seed=seed)
+        n, size = self.env.num_envs, len(self.env.task.entries)
+        self.skill, self.left = np.full(n, WANDER), np.zeros(n, int)
+        self.goal, self.grip = np.zeros((n, size)), np.zeros(n)
+
+    def act(self, state: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N 4"]:
+        """Go on with what each hand is up to, or think of something else."""
+        for i in np.flatnonzero(self.left <= 0):
+            self._choose(i, state[i])
+        brought = expert(self.env.name, state, self.goal)
+        hand = (self.goal[:, HAND] - state[:, HAND]) / STEP
+        moved = np.column_stack([hand, self.grip])
+        bringing = self.skill == BRING
+        part = self.env.task.part
+        gap = np.abs(state[:, part] - self.goal[:, part]).max(1)
+        done = bringing & (gap < 0.012)
+        self.left -= np.where(done, np.maximum(self.left - 1, 1), 1)
+        return np.where(bringing[:, None], brought, moved)
+
+    def _choose(self, i: int, state: Float[np.ndarray, " S"]) -> None:
+        """Something new to do for simulation i."""
+        rng, task = self.rng, self.env.task
+        skill = LEAVE
+        if self.skill[i] != BRING:
+            skill = rng.choice(list(CHANCES), p=list(CHANCES.values()))
+        low, high = STEPS[skill]
+        if skill == BRING and rng.random() < TIRED:
+            low = 0
+        self.skill[i], self.left[i] = skill, rng.integers(low, high)
+        self.grip[i] = 1 if skill == LEAVE else rng.uniform(-1, 1)
+        boxes = (task.start, *task.ends)
+        if skill == BRING:
+            self.goal[i, task.part] = rng.uniform(*boxes[rng.integers(len(boxes))])
+        elif skill == LEAVE:
+            self.goal[i, HAND] = state[HAND] + [0, 0, rng.uniform(0.05, 0.12)]
+        elif skill == WANDER:
+            self.goal[i, HAND] = rng.uniform(*SPACE)
+        else:
+            at = object_at(self.env.name, state[None])[0]
+            self.goal[i, HAND] = at + rng.normal(0, FUMBLING, 3)

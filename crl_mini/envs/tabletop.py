@@ -271,9 +271,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     @property
     def poses(self) -> Float32[np.ndarray, "N K 7"]:
         """Position and quaternion of the moving bodies: what a picture is drawn from."""
-        bodies = list(self.pictures.bodies)
-        parts = (self._xpos[:, bodies], self._xquat[:, bodies])
-        return np.concatenate(parts, -1, dtype=np.float32)
+        return self.pictures.poses(self._xpos, self._xquat)
 
     def _place(self, states: Float[np.ndarray, "N S"], turns=0.0) -> None:
         """Put everything where the states say, at rest; the block turned by `turns`."""
