@@ -23,12 +23,16 @@ def tanh_gaussian_log_prob(
 
 
 class Actor(nnx.Module):
-    """pi(a | s, g): actions in [-1, 1], rescaled to the bounds of the action space."""
+    """pi(a | s, g): actions in [-1, 1], rescaled to the bounds of the action space.
+
+    Goals are observations unless `goal` says otherwise.
+    """
 
     def __init__(
         self,
         observation: Spec,
         action: Spec,
+        goal: Spec | None = None,
         *,
         hidden: tuple[int, ...],
         layer_norm: bool,
@@ -37,12 +41,14 @@ class Actor(nnx.Module):
         if not action.low:
             raise ValueError(f"the action space must be a bounded Box; got {action}")
         self.observation, self.action = observation, action
+        self.goal = goal or observation
         sizes = {"layer_norm": layer_norm, "rngs": rngs}
-        self.tower = MLP(2 * observation.size, hidden, 2 * action.size, **sizes)
+        d_in = observation.size + self.goal.size
+        self.tower = MLP(d_in, hidden, 2 * action.size, **sizes)
 
     def __call__(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
         """Mean and log standard deviation (B, A) before tanh."""
-        features = (self.observation.features(s), self.observation.features(g))
+        features = (self.observation.features(s), self.goal.features(g))
         out = self.tower(jnp.concatenate(features, axis=-1))
         mean, log_std = jnp.split(out, 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD)

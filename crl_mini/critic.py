@@ -72,13 +72,15 @@ class Critic(nnx.Module):
 
     `bias` is learned: minus a distance is never positive and a cosine never above 1,
     while the optimum of :eq:`nce-optimum` may be. `scale` is learned for the cosine
-    energy, which is bounded, and fixed at 1 for the others.
+    energy, which is bounded, and fixed at 1 for the others. Goals are observations
+    unless `goal` says otherwise.
     """
 
     def __init__(
         self,
         observation: Spec,
         action: Spec,
+        goal: Spec | None = None,
         *,
         energy: str,
         repr_dim: int,
@@ -88,10 +90,11 @@ class Critic(nnx.Module):
     ):
         checks.one_of("energy", energy, ENERGIES)
         self.observation, self.action, self.energy = observation, action, energy
+        self.goal = goal or observation
         sizes = {"hidden": hidden, "d_out": repr_dim, "layer_norm": layer_norm}
         d_in = observation.size + action.size
         self.phi_tower = MLP(d_in, **sizes, rngs=rngs)
-        self.psi_tower = MLP(observation.size, **sizes, rngs=rngs)
+        self.psi_tower = MLP(self.goal.size, **sizes, rngs=rngs)
         self.bias = nnx.Param(jnp.zeros(()))
         self.log_scale = nnx.Param(jnp.zeros(())) if energy == "cosine" else None
 
@@ -102,7 +105,7 @@ class Critic(nnx.Module):
 
     def psi(self, g: Shaped[Array, "B ..."]) -> Float[Array, "B D"]:
         """Representations (B, D) of goals."""
-        return self.psi_tower(self.observation.features(g))
+        return self.psi_tower(self.goal.features(g))
 
     def logits(self, phi, psi, *, pairs=pairwise):
         """Logits (B, G) of all pairs, or (B,) with ``pairs=paired``."""

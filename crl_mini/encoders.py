@@ -25,11 +25,11 @@ class Spec:
 
     @classmethod
     def of(cls, space: spaces.Space) -> "Spec":
-        """Read a `Box` or a `Discrete` space."""
-        if isinstance(space, spaces.Discrete):
+        """Read a `Box`, or a `Discrete` space that counts from 0."""
+        if isinstance(space, spaces.Discrete) and space.start == 0:
             return cls((), int(space.n))
         if not isinstance(space, spaces.Box):
-            raise ValueError(f"space must be a Box or a Discrete; got {space}")
+            raise ValueError(f"space must be a Box or a Discrete from 0; got {space}")
         if not space.is_bounded():
             return cls(space.shape)
         bounds = (tuple(b.ravel().tolist()) for b in (space.low, space.high))

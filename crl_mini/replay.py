@@ -64,16 +64,24 @@ def offset_pmf(
 class Replay:
     """Episodes of one length: `observations` (N, T + 1, ...) and `actions` (N, T, ...).
 
-    Kept on the device, so that sampling happens inside a jitted training step.
+    `achieved` (N, T + 1, ...) is what of each observation counts as a goal; None where
+    that is the whole observation. Kept on the device, so that sampling happens inside a
+    jitted training step.
     """
 
     observations: Shaped[Array, "N T1 ..."]
     actions: Shaped[Array, "N T ..."]
+    achieved: Shaped[Array, "N T1 ..."] | None = None
 
     @classmethod
-    def from_trajectories(cls, observations, actions) -> "Replay":
-        """Check and copy arrays; an episode needs two transitions or more."""
+    def from_trajectories(cls, observations, actions, achieved=None) -> "Replay":
+        """Check and copy arrays; an episode needs two transitions or more.
+
+        Observations that are passed as `achieved` too are stored once.
+        """
+        same = achieved is None or achieved is observations
         observations, actions = np.asarray(observations), np.asarray(actions)
+        achieved = None if same else np.asarray(achieved)
         if observations.ndim < 2 or len(observations) == 0:
             raise ValueError(
                 "observations must have shape (N >= 1, T + 1, ...); "
@@ -87,7 +95,10 @@ class Replay:
         checks.shaped("actions", actions, (n, length - 1, *actions.shape[2:]))
         checks.finite("observations", observations)
         checks.finite("actions", actions)
-        return cls(jnp.asarray(observations), jnp.asarray(actions))
+        if achieved is not None:
+            checks.shaped("achieved", achieved, (n, length, *achieved.shape[2:]))
+            checks.finite("achieved", achieved)
+        return cls(*jax.tree.map(jnp.asarray, (observations, actions, achieved)))
 
     @property
     def n_transitions(self) -> int:
@@ -95,7 +106,7 @@ class Replay:
         return self.actions.shape[0] * self.actions.shape[1]
 
     def sample(self, key: PRNGKeyArray, batch_size: int, gamma: float) -> Batch:
-        """Uniform (s, a), each with one future of its own episode.
+        """Uniform (s, a), each with what was achieved later in its own episode.
 
         Source: :eq:`geometric`.
         """
@@ -104,8 +115,6 @@ class Replay:
         flat = jax.random.randint(at, (batch_size,), 0, n * length)
         episode, t = flat // length, flat % length
         k = truncated_geometric(ahead, gamma, length - t)
-        return Batch(
-            self.observations[episode, t],
-            self.actions[episode, t],
-            self.observations[episode, t + k],
-        )
+        goals = self.observations if self.achieved is None else self.achieved
+        s, a = self.observations[episode, t], self.actions[episode, t]
+        return Batch(s, a, goals[episode, t + k])

@@ -60,6 +60,16 @@ def test_samples_stay_in_bounds_and_know_their_density():
     assert log_std.shape == (500, 1)
 
 
+def test_goals_may_have_a_space_of_their_own():
+    goal = Spec.of(spaces.Box(0, 10, (3,)))
+    sizes = {"hidden": (8,), "layer_norm": True}
+    actor = Actor(PLACE, PLACE, goal, rngs=nnx.Rngs(0), **sizes)
+    s, g = jnp.ones((4, 2)), jnp.arange(12.0).reshape(4, 3)
+    features = jnp.concatenate([s, g / 5 - 1], -1)
+    mean, _ = jnp.split(actor.tower(features), 2, -1)
+    np.testing.assert_allclose(actor(s, g)[0], mean, rtol=1e-5)
+
+
 def test_an_unbounded_action_space_is_refused():
     with pytest.raises(ValueError, match="must be a bounded Box"):
         make(-np.inf, np.inf)

@@ -70,6 +70,15 @@ def test_critic_scores_states_and_actions_against_goals(energy):
     np.testing.assert_allclose(shifted(s, a, g), logits + 1.5, rtol=1e-5, atol=1e-5)
 
 
+def test_goals_may_have_a_space_of_their_own():
+    sizes = {"energy": "l2", "repr_dim": 8, "hidden": (16,), "layer_norm": True}
+    place, goal = Spec.of(spaces.Box(-2, 4, (2,))), Spec.of(spaces.Box(0, 10, (4,)))
+    model = Critic(place, place, goal, rngs=nnx.Rngs(0), **sizes)
+    s, g = jnp.asarray(X[:, :2]), jnp.asarray(Y[:3, :4])
+    assert model(s, s, g).shape == (5, 3)
+    np.testing.assert_allclose(model.psi(g), model.psi_tower(g / 5 - 1), rtol=1e-5)
+
+
 def test_spec_scales_bounded_entries_and_encodes_categories():
     low, high = np.float32([[0, -2], [10, 2]])
     box = Spec.of(spaces.Box(low, high))
@@ -104,7 +113,8 @@ def test_bad_input_gets_one_clear_line():
         critic.pairwise("manhattan", jnp.asarray(X), jnp.asarray(Y))
     with pytest.raises(ValueError, match="energy must be one of dot, l2, cosine"):
         make("manhattan")
-    with pytest.raises(ValueError, match="must be a Box or a Discrete"):
-        Spec.of(spaces.MultiBinary(3))
+    for space in (spaces.MultiBinary(3), spaces.Discrete(3, start=1)):
+        with pytest.raises(ValueError, match="must be a Box or a Discrete from 0"):
+            Spec.of(space)
     with pytest.raises(ValueError, match=r"entries must have shape \(2,\); got \(3,\)"):
         make().psi(jnp.zeros((4, 3)))

@@ -75,6 +75,42 @@ def test_one_key_repeats_and_two_keys_differ():
         assert (first != other).any()
 
 
+def test_goals_are_what_was_achieved_later_in_the_episode():
+    observations, actions = trajectories()
+    achieved = (1000 + observations[..., 1:]).astype(np.int16)
+    replay = Replay.from_trajectories(observations, actions, achieved)
+    plain = Replay.from_trajectories(observations, actions)
+    batches = [x.sample(jax.random.key(0), 500, GAMMA) for x in (replay, plain)]
+    (s, a, g), (same_s, same_a, future) = batches
+    np.testing.assert_array_equal(s, same_s)
+    np.testing.assert_array_equal(a, same_a)
+    np.testing.assert_array_equal(g, 1000 + future[:, 1:])
+    assert g.dtype == np.int16
+
+
+def test_observations_that_are_goals_too_are_stored_once():
+    frames = np.random.default_rng(0).integers(256, size=(2, 5, 4, 4, 3), dtype="uint8")
+    for given in ((), (None,), (frames,)):
+        replay = Replay.from_trajectories(frames, np.zeros((2, 4, 1)), *given)
+        stored = jax.tree.leaves(replay)
+        assert sum(x.nbytes for x in stored) == frames.nbytes + replay.actions.nbytes
+        batch = replay.sample(jax.random.key(0), 8, GAMMA)
+        assert batch.s.dtype == batch.g.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("achieved", "message"),
+    [
+        (np.zeros((3, 4, 2)), r"achieved must have shape \(3, 5, 2\)"),
+        (np.zeros((2, 5, 2)), r"achieved must have shape \(3, 5, 2\)"),
+        (np.full((3, 5, 2), np.nan), "achieved must be finite"),
+    ],
+)
+def test_bad_achieved_goals_get_one_clear_line(achieved, message):
+    with pytest.raises(ValueError, match=message):
+        Replay.from_trajectories(np.zeros((3, 5, 2)), np.zeros((3, 4, 1)), achieved)
+
+
 @pytest.mark.parametrize(
     ("observations", "actions", "message"),
     [

@@ -141,14 +141,20 @@ class CRL:
         action_spec: spaces.Space,
         *,
         key: PRNGKeyArray,
+        goal_spec: spaces.Space | None = None,
     ) -> "CRL":
-        """Fresh networks for the given spaces (one observation's, one action's)."""
+        """Fresh networks for the spaces of one observation, one action and one goal.
+
+        Without a `goal_spec`, goals are observations.
+        """
         observation, action = Spec.of(observation_spec), Spec.of(action_spec)
+        goal = observation if goal_spec is None else Spec.of(goal_spec)
         key, for_critic, for_actor = jax.random.split(key, 3)
         sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
         critic = Critic(
             observation,
             action,
+            goal,
             energy=config.energy,
             repr_dim=config.repr_dim,
             rngs=nnx.Rngs(for_critic),
@@ -156,7 +162,8 @@ class CRL:
         )
         actor = None
         if not action.n:
-            actor = Actor(observation, action, rngs=nnx.Rngs(for_actor), **sizes)
+            rngs = nnx.Rngs(for_actor)
+            actor = Actor(observation, action, goal, rngs=rngs, **sizes)
         optimizer = config.adam().init((critic, actor))
         return cls(config, critic, actor, optimizer, key, jnp.zeros((), int))
 
