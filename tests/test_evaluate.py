@@ -2,14 +2,22 @@
 
 import gymnasium
 import jax.numpy as jnp
+import line
 import numpy as np
 import pytest
 from flax import nnx
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 
 from crl_mini.critic import Critic
 from crl_mini.encoders import Spec
-from crl_mini.evaluate import critic_table, rollout, weighted_correlation, wilson
+from crl_mini.evaluate import (
+    critic_table,
+    rollout,
+    rollouts,
+    weighted_correlation,
+    wilson,
+)
 
 ENV = "crl_mini/PointMaze-U-v0"
 
@@ -28,6 +36,60 @@ def test_rollout_records_what_happened():
     np.testing.assert_array_equal(seen.ever, near.any(1))
     np.testing.assert_array_equal(seen.at_end, near[:, -1])
     assert 0 < seen.ever.mean() < 1
+
+
+@pytest.mark.parametrize("name", ["Line", "LineOfFetch", "LineOfKeys"])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_an_episode_of_full_length_ends_where_it_ended(mode, name):
+    """Whatever the vector does after the last step, and whatever success is called."""
+    settings = {"autoreset_mode": mode, "copy": False}
+    env = gymnasium.make_vec(f"line:{name}-v0", num_envs=5, vector_kwargs=settings)
+    step = {"LineOfKeys": lambda g: (g[:, 0] > 0) * 2}.get(name, np.sign)
+    for seed in (0, 1):  # the second rollout starts after the end of the first
+        seen = rollout(env, lambda s, g, key: step(g), line.LENGTH, seed=seed)
+        x, t, useless = np.moveaxis(seen.observations, -1, 0)
+        np.testing.assert_array_equal(t, np.tile(np.arange(line.LENGTH + 1), (5, 1)))
+        np.testing.assert_array_equal(useless, useless[:, :1].repeat(13, 1))
+        np.testing.assert_array_equal(seen.achieved, x[..., None])
+        moved = x[:, :1] + 0.2 * np.sign(seen.goals) * t
+        np.testing.assert_allclose(x, np.clip(moved, -1, 1), atol=1e-5)
+        near = np.abs(x[:, 1:] - seen.goals) < line.NEAR
+        np.testing.assert_array_equal(seen.success, near)
+        assert seen.success.dtype == bool
+        assert 0 < near.sum() < near.size
+
+
+def test_achieved_goals_are_the_same_array_where_they_are_the_observations():
+    env = gymnasium.make_vec(ENV, num_envs=2)
+    for n in (2, 3):
+        seen = rollouts(env, still, 3, n, seed=0)
+        assert seen.achieved is seen.observations
+        assert len(seen.observations) == n
+
+
+def test_rounds_give_as_many_episodes_as_asked_for_and_no_seed_twice():
+    env = gymnasium.make_vec("line:Line-v0", num_envs=4)
+
+    def starts(n, seed):
+        seen = rollouts(env, lambda s, g, key: -s[:, :1], 3, n, seed=seed)
+        assert {len(x) for x in seen} == {n}
+        np.testing.assert_array_equal(seen.achieved, seen.observations[..., :1])
+        return seen.observations[:, 0, 2]
+
+    first, again, other = (starts(10, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert len({*first, *other}) == 20
+    np.testing.assert_array_equal(starts(4, 0), first[:4])
+
+
+def test_what_cannot_be_recorded_gets_one_clear_line():
+    for name, message in (
+        ("LineThatStops", "must last 12 steps; one ended at 5"),
+        ("LineWithoutSuccess", "info must hold success or is_success; got .*solved"),
+    ):
+        env = gymnasium.make_vec(f"line:{name}-v0", num_envs=2)
+        with pytest.raises(ValueError, match=message):
+            rollout(env, lambda s, g, key: -s[:, :1], line.LENGTH, seed=0)
 
 
 def test_one_seed_repeats_and_two_seeds_differ():

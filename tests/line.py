@@ -1,0 +1,61 @@
+"""A GoalEnv as others write them: goals are no observations, one simulation at a time.
+
+Importing registers `Line-v0` and variants of it that an agent must refuse.
+"""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+LENGTH = 12  # steps of an episode
+NEAR = 0.1  # a goal nearer than this is reached
+
+
+class Line(gymnasium.Env):
+    """A point on [-1, 1]. Observation: x, steps so far, a useless number; goal: x."""
+
+    def __init__(self, action_space, success="success", ends_at=None):
+        self.action_space, self.success, self.ends_at = action_space, success, ends_at
+        goal, everything = spaces.Box(-1, 1, (1,)), spaces.Box(-np.inf, np.inf, (3,))
+        self.observation_space = spaces.Dict(
+            {"observation": everything, "achieved_goal": goal, "desired_goal": goal}
+        )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.goal, self.useless = self.np_random.uniform(-1, 1, 3)
+        self.t = 0
+        return self.look(), {}
+
+    def step(self, action):
+        move = action - 1 if isinstance(self.action_space, spaces.Discrete) else action
+        self.x = float(np.clip(self.x + 0.2 * np.ravel(move)[0], -1, 1))
+        self.t += 1
+        near = abs(self.x - self.goal) < NEAR
+        info = {self.success: np.float32(near)}  # a number, as in the Fetch tasks
+        return self.look(), float(near), self.t == self.ends_at, False, info
+
+    def look(self):
+        values = {
+            "observation": [self.x, self.t, self.useless],
+            "achieved_goal": [self.x],
+            "desired_goal": [self.goal],
+        }
+        return {name: np.array(value, np.float32) for name, value in values.items()}
+
+
+def register(name, length=LENGTH, **settings):
+    settings = {"action_space": spaces.Box(-1, 1, (1,))} | settings
+    where = {"entry_point": f"{__name__}:Line", "max_episode_steps": length}
+    gymnasium.register(f"{name}-v0", kwargs=settings, **where)
+
+
+register("Line")
+register("LineOfFetch", success="is_success")
+register("LineOfKeys", action_space=spaces.Discrete(3))
+register("LineOfBits", action_space=spaces.MultiBinary(2))
+register("LineFromOne", action_space=spaces.Discrete(3, start=1))
+register("LineWithoutBounds", action_space=spaces.Box(-np.inf, np.inf, (1,)))
+register("LineWithoutEnd", length=None)
+register("LineWithoutSuccess", success="solved")
+register("LineThatStops", ends_at=5)
