@@ -40,6 +40,30 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def collect(args: argparse.Namespace) -> int:
+    from crl_mini import collect as c
+
+    need = c.n_bytes(args.task, args.obs, args.episodes)
+    c.check_room(args.out, need)
+    print(
+        f"{args.episodes:,} episodes: {need / 1e9:,.2f} GB in memory", file=sys.stderr
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = {"noise": args.noise, "seed": args.seed}
+    try:
+        data = c.collect(args.task, args.obs, args.policy, args.episodes, **settings)
+        c.save(args.out, data)
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return 130
+    print(
+        f"{args.out}: {data.observations.shape} {data.observations.dtype}, "
+        f"{args.out.stat().st_size / 1e6:,.1f} MB; the task's own goal was reached in "
+        f"{data.success.any(1).mean():.0%} of the episodes"
+    )
+    return 0
+
+
 def results(args: argparse.Namespace) -> int:
     from crl_mini.results import markdown, runs
 
@@ -63,6 +87,17 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument("--resume", action="store_true", help="go on with a run")
     command.set_defaults(run=train)
+
+    text = "let a scripted policy act on the tabletop; keep the episodes in a file"
+    command = commands.add_parser("collect", help=text, description=text)
+    command.add_argument("--task", required=True, help="Reach, Push, ...")
+    command.add_argument("--obs", default="state", help="state or pixels")
+    command.add_argument("--policy", default="play", help="play, random or expert")
+    command.add_argument("--episodes", type=int, default=1000, help="how many")
+    command.add_argument("--noise", type=float, help="on actions; play has 0.3")
+    command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
+    command.add_argument("--out", type=Path, required=True, help="file, data/x.npz")
+    command.set_defaults(run=collect)
 
     text = "print the table of recorded results, made from results/*"
     command = commands.add_parser("results", help=text, description=text)

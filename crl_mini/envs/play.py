@@ -3,18 +3,9 @@
 Policies are called as ``policy(s, g, key)`` and return actions (N, A).
 """
 
-import json
-import os
-import shutil
-from importlib.metadata import version
-from pathlib import Path
-
-import gymnasium
-import jax
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Float
-from tqdm import tqdm
+from jaxtyping import Float
 
 from crl_mini import checks
 from crl_mini.envs.tabletop import (
@@ -27,7 +18,6 @@ from crl_mini.envs.tabletop import (
     REST,
     SPACE,
     STEP,
-    TASKS,
     TabletopVector,
 )
 
@@ -151,7 +141,7 @@ class Expert:
 
     def act(self, state: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N 4"]:
         """Actions without noise."""
-        return expert(self.env.name, state, self.env.goal_state.astype(float))
+        return expert(self.env.task.name, state, self.env.goal_state.astype(float))
 
 
 BRING, LEAVE, WANDER, FUMBLE = range(4)  # what a hand at play is up to
@@ -178,7 +168,7 @@ class Play(Expert):
         """Go on with what each hand is up to, or think of something else."""
         for i in np.flatnonzero(self.left <= 0):
             self._choose(i, state[i])
-        brought = expert(self.env.name, state, self.goal)
+        brought = expert(self.env.task.name, state, self.goal)
         hand = (self.goal[:, HAND] - state[:, HAND]) / STEP
         moved = np.column_stack([hand, self.grip])
         bringing = self.skill == BRING
@@ -207,5 +197,5 @@ class Play(Expert):
         elif skill == WANDER:
             self.goal[i, HAND] = rng.uniform(*SPACE)
         else:
-            at = object_at(self.env.name, state[None])[0]
+            at = object_at(self.env.task.name, state[None])[0]
             self.goal[i, HAND] = at + rng.normal(0, FUMBLING, 3)

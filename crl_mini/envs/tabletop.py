@@ -7,7 +7,7 @@ MuJoCo is imported where it is used, so that the rest of the library works witho
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import gymnasium
@@ -61,6 +61,7 @@ TURN = 0.3  # rad, the block's largest turn at the start
 class Task:
     """What a task keeps of the scene, and where it starts and ends."""
 
+    name: str
     keep: tuple[str, ...]
     """Bodies of the scene, besides the hand."""
     entries: tuple[str, ...]
@@ -69,18 +70,64 @@ class Task:
     """Entries that decide success."""
     tolerance: float
     """The goal is reached nearer than this, in metres."""
-    length: int
-    """Steps of an episode."""
     start: tuple
     """Box of the object's place at the start (Reach: of the hand's)."""
     ends: tuple
     """Boxes of its place in the goal; one is drawn."""
     hand: Callable
     """(place, from where) -> the hand's position and opening in the goal."""
+    length: int = 100
+    """Steps of an episode."""
     lift: float = 0.0
     """Height that a mixed goal may have above the straight way, in metres."""
     closed: bool = False
     """Are the fingers kept closed?"""
+
+    @cached_property
+    def model(self):
+        """The compiled MuJoCo model."""
+        import mujoco
+
+        spec = mujoco.MjSpec.from_file(str(Path(__file__).with_name("tabletop.xml")))
+        for body in spec.worldbody.bodies:
+            if body.name not in (*self.keep, "hand"):
+                spec.delete(body)
+        return spec.compile()
+
+    @property
+    def bounds(self) -> tuple[Float32[np.ndarray, " S"], Float32[np.ndarray, " S"]]:
+        """Lowest and highest states."""
+        low, high = np.float32([ENTRIES[e][:2] for e in self.entries]).T
+        return low, high
+
+    def draw_start(self, rng: np.random.Generator) -> State:
+        """The start of an episode: the hand in the air, the object at rest."""
+        place = rng.uniform(*self.start)
+        if self.part == HAND:
+            return np.array([*place, OPEN / 2])
+        return np.array([*rng.uniform(*AIR), 0 if self.closed else OPEN, *place])
+
+    def draw_goal(self, start: State, goals: str, rng: np.random.Generator) -> State:
+        """The state with the task done, and the hand where it would then be.
+
+        Goals are never reached at the start. ``final`` is the distribution of every
+        evaluation. A ``mixed`` goal lies at a uniform fraction of the way to a final
+        one, in the air where the object has to be lifted: easier, to collect data.
+        """
+        place = here = start[self.part]
+        while np.linalg.norm(place - here) < self.tolerance:
+            place = rng.uniform(*self.ends[rng.integers(len(self.ends))])
+            if goals == "mixed":
+                u = rng.uniform()
+                place = here + u * (place - here)
+                place[-1] += self.lift * np.sin(np.pi * u)
+        object_ = () if self.part == HAND else place
+        return np.array([*self.hand(place, here), *object_])
+
+    def succeeded(self, state, goal) -> Bool[np.ndarray, "*B"]:
+        """Is the part of the state that the task is about near the goal's?"""
+        gap = state[..., self.part] - goal[..., self.part]
+        return np.linalg.norm(gap, axis=-1) < self.tolerance
 
 
 def _itself(place, start):
@@ -101,87 +148,61 @@ def _at_handle(place, start):
     return [HANDLE[0], HANDLE[1] - place[0], HANDLE[2], GRIP]
 
 
-ON_TABLE = ("rim", "glass", "block")
+BLOCK_TASK = {"entries": BLOCK_ENTRIES, "part": OBJECT, "tolerance": 0.05}
 TASKS = {
-    "Reach": Task(
-        ("rim",), HAND_ENTRIES, HAND, 0.03, 50, SPACE, (SPACE,), _itself
-    ),
-    "Push": Task(
-        ON_TABLE, BLOCK_ENTRIES, OBJECT, 0.05, 100, TABLE, (TABLE,), _behind, closed=True
-    ),
-    "PickPlace": Task(
-        ON_TABLE, BLOCK_ENTRIES, OBJECT, 0.05, 100, TABLE, (ABOVE,), _around
-    ),
-    "BinPick": Task(
-        ("bins", "glass", "block"),
-        BLOCK_ENTRIES,
-        OBJECT,
-        0.05,
-        100,
-        RED,
-        (BLUE, GREEN),
-        _around,
-        lift=0.12,
-    ),
-    "Drawer": Task(
-        ("rim", "cabinet", "drawer"),
-        (*HAND_ENTRIES, "drawer"),
-        OBJECT,
-        0.02,
-        100,
-        DRAWER,
-        (DRAWER,),
-        _at_handle,
-    ),
+    task.name: task
+    for task in (
+        Task(
+            "Reach",
+            keep=("rim",),
+            entries=HAND_ENTRIES,
+            part=HAND,
+            tolerance=0.03,
+            length=50,
+            start=SPACE,
+            ends=(SPACE,),
+            hand=_itself,
+        ),
+        Task(
+            "Push",
+            keep=("rim", "glass", "block"),
+            start=TABLE,
+            ends=(TABLE,),
+            hand=_behind,
+            closed=True,
+            **BLOCK_TASK,
+        ),
+        Task(
+            "PickPlace",
+            keep=("rim", "glass", "block"),
+            start=TABLE,
+            ends=(ABOVE,),
+            hand=_around,
+            **BLOCK_TASK,
+        ),
+        Task(
+            "BinPick",
+            keep=("bins", "glass", "block"),
+            start=RED,
+            ends=(BLUE, GREEN),
+            hand=_around,
+            lift=0.12,
+            **BLOCK_TASK,
+        ),
+        Task(
+            "Drawer",
+            keep=("rim", "cabinet", "drawer"),
+            entries=(*HAND_ENTRIES, "drawer"),
+            part=OBJECT,
+            tolerance=0.02,
+            start=DRAWER,
+            ends=(DRAWER,),
+            hand=_at_handle,
+        ),
+    )
 }
 GOALS = ("final", "mixed")
 OBS_TYPES = ("state", "pixels")
-
-
-@lru_cache
-def scene(task: str):
-    """The task's compiled MuJoCo model."""
-    import mujoco
-
-    checks.one_of("task", task, TASKS)
-    spec = mujoco.MjSpec.from_file(str(Path(__file__).with_name("tabletop.xml")))
-    for body in spec.worldbody.bodies:
-        if body.name not in (*TASKS[task].keep, "hand"):
-            spec.delete(body)
-    return spec.compile()
-
-
-def _inside(rng: np.random.Generator, box) -> Float[np.ndarray, " K"]:
-    """A uniform point of a box."""
-    return rng.uniform(*box)
-
-
-def draw_start(task: str, rng: np.random.Generator) -> State:
-    """State at the start of an episode: the hand in the air, the object at rest."""
-    t = TASKS[task]
-    if task == "Reach":
-        return np.array([*_inside(rng, t.start), OPEN / 2])
-    opening = 0 if t.closed else OPEN
-    return np.array([*_inside(rng, AIR), opening, *_inside(rng, t.start)])
-
-
-def draw_goal(task: str, start: State, goals: str, rng: np.random.Generator) -> State:
-    """A goal: the state with the task done, and the hand where it would then be.
-
-    Goals are never reached at the start. ``final`` is the distribution of every
-    evaluation. A ``mixed`` goal lies at a uniform fraction of the way to a final one,
-    in the air where the object has to be lifted: easier goals to collect data with.
-    """
-    t = TASKS[task]
-    place = from_ = start[t.part]
-    while np.linalg.norm(place - from_) < t.tolerance:
-        place = _inside(rng, t.ends[rng.integers(len(t.ends))])
-        if goals == "mixed":
-            u = rng.uniform()
-            place = from_ + u * (place - from_)
-            place[-1] += t.lift * np.sin(np.pi * u)
-    object_ = () if task == "Reach" else place
-    return np.array([*t.hand(place, from_), *object_])
 
 
 class TabletopVector(gymnasium.vector.VectorEnv):
@@ -225,9 +246,13 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         checks.one_of("obs_type", obs_type, OBS_TYPES)
         checks.one_of("goals", goals, GOALS)
         checks.one_of("render_mode", render_mode, (None, "rgb_array"))
-        self.model = scene(task)
+        checks.one_of("task", task, TASKS)
         self.num_envs, self.task, self.goals = num_envs, TASKS[task], goals
-        self.name, self.obs_type, self.render_mode = task, obs_type, render_mode
+        self.model, self.obs_type, self.render_mode = (
+            self.task.model,
+            obs_type,
+            render_mode,
+        )
         self.max_episode_steps = max_episode_steps or self.task.length
         self.width, self.height = width, height
         nthread = nthread or min(num_envs, os.cpu_count() or 1)
@@ -237,8 +262,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self._rngs = None
         one = spaces.Box(0, 255, (PIXELS, PIXELS, 3), np.uint8)
         if obs_type == "state":
-            low, high = np.float32([ENTRIES[e][:2] for e in self.task.entries]).T
-            one = spaces.Box(low, high)
+            one = spaces.Box(*self.task.bounds)
         names = ("observation", "achieved_goal", "desired_goal")
         self.single_observation_space = spaces.Dict(dict.fromkeys(names, one))
         self.single_action_space = spaces.Box(-1, 1, (4,))
@@ -265,12 +289,11 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         q = self._qpos
         parts = (q[:, :3], q[:, 3:4] + q[:, 4:5], q[:, 5:8])
         state = np.concatenate(parts, 1, dtype=np.float32)
-        low, high = np.float32([ENTRIES[e][:2] for e in self.task.entries]).T
-        return np.clip(state, low, high)
+        return np.clip(state, *self.task.bounds)
 
     @property
     def poses(self) -> Float32[np.ndarray, "N K 7"]:
-        """Position and quaternion of the moving bodies: what a picture is drawn from."""
+        """Positions and quaternions of the moving bodies: all that a picture needs."""
         return self.pictures.poses(self._xpos, self._xquat)
 
     def _place(self, states: Float[np.ndarray, "N S"], turns=0.0) -> None:
@@ -298,9 +321,9 @@ class TabletopVector(gymnasium.vector.VectorEnv):
 
     def begin(self, rngs: list[np.random.Generator]):
         """Start episodes with the given generators, one a simulation."""
-        starts = np.stack([draw_start(self.name, rng) for rng in rngs])
+        starts = np.stack([self.task.draw_start(rng) for rng in rngs])
         goals = [
-            draw_goal(self.name, start, self.goals, rng)
+            self.task.draw_goal(start, self.goals, rng)
             for start, rng in zip(starts, rngs, strict=True)
         ]
         turns = [rng.uniform(-TURN, TURN) for rng in rngs]
@@ -312,7 +335,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         return self._observe(), self._info()
 
     def step(self, actions):
-        """One control step of 0.05 s, or a reset if the last step ended the episodes."""
+        """Act for 0.05 s, or reset if the last step ended the episodes."""
         import mujoco
 
         checks.shaped("actions", actions, (self.num_envs, 4))
@@ -352,7 +375,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         }
 
     def _info(self) -> dict[str, Bool[np.ndarray, " N"]]:
-        return {"success": succeeded(self.task, self.state, self.goal_state)}
+        return {"success": self.task.succeeded(self.state, self.goal_state)}
 
     def compute_reward(self, achieved_goal, desired_goal, info=None):
         """One where the goal is reached, else zero; any leading axes.
@@ -362,18 +385,12 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         """
         achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
         if self.obs_type == "state":
-            return succeeded(self.task, achieved, desired).astype(np.float32)
+            return self.task.succeeded(achieved, desired).astype(np.float32)
         return (achieved == desired).all((-3, -2, -1)).astype(np.float32)
 
     def render(self) -> UInt8[np.ndarray, "N H W 3"]:
         """Pictures of all simulations in the given size."""
         return np.asarray(self._films.draw(self.poses))
-
-
-def succeeded(task: Task, state, goal) -> Bool[np.ndarray, "*B"]:
-    """Is the part of the state that the task is about near the goal's?"""
-    gap = state[..., task.part] - goal[..., task.part]
-    return np.linalg.norm(gap, axis=-1) < task.tolerance
 
 
 class Tabletop(gymnasium.Env):

@@ -1,0 +1,151 @@
+"""Data files: episodes of scripted behaviour on the tabletop, in one ``.npz``."""
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import gymnasium
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from tqdm import tqdm
+
+from crl_mini import checks
+from crl_mini.doctor import memory_gib
+from crl_mini.envs.play import Expert, Play, Wander
+from crl_mini.envs.tabletop import TASKS
+from crl_mini.evaluate import rollout
+from crl_mini.train import versions
+
+POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
+CHUNK = 64  # episodes at a time
+FIRST_SEED = 1_000_000  # of data; evaluations use smaller ones
+
+
+class Data(NamedTuple):
+    """What a data file holds: N episodes of T steps.
+
+    `observations` are float32 states (see `tabletop.ENTRIES`) or uint8 pictures.
+    `success` tells whether the task's own goal, which play does not know, is reached
+    after each step. `about` names the task, how the data were made, and versions.
+    """
+
+    observations: Shaped[np.ndarray, "N T1 ..."]
+    actions: Float[np.ndarray, "N T A"]
+    success: Bool[np.ndarray, "N T"]
+    about: dict
+
+
+def make(task: str, obs_type: str, n: int) -> gymnasium.vector.VectorEnv:
+    """`n` simulations of a tabletop task."""
+    checks.one_of("task", task, TASKS)
+    return gymnasium.make_vec(f"crl_mini/{task}-v0", num_envs=n, obs_type=obs_type)
+
+
+def n_bytes(task: str, obs_type: str, episodes: int) -> int:
+    """Memory that the observations of so many episodes take, in bytes."""
+    space = make(task, obs_type, 1).single_observation_space["observation"]
+    frame = space.dtype.itemsize * math.prod(space.shape)
+    return episodes * (TASKS[task].length + 1) * frame
+
+
+def collect(
+    task: str,
+    obs_type: str = "state",
+    policy: str = "play",
+    episodes: int = 1000,
+    *,
+    noise: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Data:
+    """Episodes of a scripted policy: `play`, `random` or `expert`.
+
+    `noise` is the standard deviation of Gaussian noise on actions in [-1, 1]; without
+    it, play has 0.3 and the expert none. Errors: ``ValueError`` for unknown names, for
+    noise on random actions, and for more than the machine's memory.
+    """
+    checks.one_of("policy", policy, POLICIES)
+    checks.at_least("episodes", episodes, 1)
+    checks.at_least("seed", seed, 0)
+    noise = POLICIES[policy] if noise is None else noise
+    if policy == "random" and noise:
+        raise ValueError(f"noise must be 0 for the random policy; got {noise}")
+    need = n_bytes(task, obs_type, episodes) / 2**30
+    if need > memory_gib():
+        raise ValueError(
+            f"episodes must fit into {memory_gib():.1f} GiB of memory; "
+            f"{episodes:,} need {need:,.1f} GiB"
+        )
+    about = {
+        "task": task,
+        "obs_type": obs_type,
+        "policy": policy,
+        "noise": noise,
+        "seed": seed,
+        "versions": versions(),
+    }
+    arrays = None
+    with tqdm(total=episodes, disable=not progress, unit="episode") as bar:
+        for first in range(0, episodes, CHUNK):
+            n = min(CHUNK, episodes - first)
+            part = _chunk(about, FIRST_SEED * (1 + seed) + first, n)
+            if arrays is None:
+                arrays = [np.empty((episodes, *x.shape[1:]), x.dtype) for x in part]
+            for whole, new in zip(arrays, part, strict=True):
+                whole[first : first + n] = new
+            bar.update(n)
+    return Data(*arrays, about)
+
+
+def _chunk(about: dict, seed: int, n: int) -> tuple[np.ndarray, ...]:
+    """Observations, actions and success of `n` episodes."""
+    env = make(about["task"], about["obs_type"], n)
+    if about["policy"] == "random":
+        policy = Wander(env.unwrapped.single_action_space, seed=seed)
+    else:
+        kind = {"play": Play, "expert": Expert}[about["policy"]]
+        policy = kind(env, noise=about["noise"], seed=seed)
+    done = rollout(env, policy, TASKS[about["task"]].length, seed=seed)
+    return done.observations, np.float32(done.actions), done.success
+
+
+def check_room(path: Path, need: int) -> None:
+    """Raise ``OSError`` unless a file of `need` bytes can be written there."""
+    if path.is_dir():
+        raise IsADirectoryError(f"--out must name a file; {path} is a folder")
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise PermissionError(f"--out must be where one may write; got {path}")
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise OSError(
+            f"--out needs up to {need / 1e9:,.1f} GB on the disk of {folder}; "
+            f"{free / 1e9:,.1f} GB are free"
+        )
+
+
+def save(path: Path, data: Data) -> None:
+    """Write a compressed data file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            about = json.dumps(data.about)
+            np.savez_compressed(file, **data._replace(about=about)._asdict())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Data:
+    """Read a data file. Errors: ``ValueError`` for any other file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in Data._fields}
+    except (BadZipFile, KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
+    return Data(**arrays | {"about": json.loads(str(arrays["about"]))})
