@@ -254,6 +254,7 @@ class Scene:
         if not model.nlight or model.light_type[0] != DIRECTIONAL:
             raise ValueError("model must have a directional light as its first light")
 
+        headlight = model.vis.headlight.ambient * bool(model.vis.headlight.active)
         data = mujoco.MjData(model)
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
@@ -277,7 +278,7 @@ class Scene:
             view=view,
             x=x,
             y=y,
-            ambient=_float(model.vis.headlight.ambient + model.light_ambient[0]),
+            ambient=_float(headlight + model.light_ambient[0]),
             directed=_float(model.light_diffuse[0]),
             fixed_views=fixed_views,
             fixed_hit=jax.jit(Geoms.trace)(fixed, fixed_views, x, y, nothing),
