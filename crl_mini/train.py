@@ -1,19 +1,24 @@
 """Training: jitted chunks of updates, a progress bar, and runs that can be resumed."""
 
 import csv
+import importlib
 import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
-from importlib.metadata import version
+from functools import cached_property, partial
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict, Space
+from gymnasium.vector import VectorEnv
 from jaxtyping import PRNGKeyArray
 from safetensors.numpy import load_file, save
 from tqdm import tqdm
@@ -22,7 +27,7 @@ from crl_mini import checks
 from crl_mini.agents.crl import CRL, CRLConfig
 from crl_mini.envs.maze import LENGTHS
 from crl_mini.envs.play import Wander
-from crl_mini.evaluate import rollout, wilson
+from crl_mini.evaluate import Episodes, rollout, rollouts, wilson
 from crl_mini.replay import Replay
 
 History = dict[str, np.ndarray]
@@ -80,7 +85,13 @@ def train_offline(
 
 # Runs: a folder with config.json, metrics.csv, checkpoint.safetensors, manifest.json.
 
-TASKS = [f"PointMaze-{name}-v0" for name in LENGTHS]
+OURS = "crl_mini/"  # namespace of this package's environments
+TASKS = [
+    name.removeprefix(OURS) for name in gymnasium.registry if name.startswith(OURS)
+]
+MAZES = [f"{OURS}PointMaze-{name}-v0" for name in LENGTHS]
+COPIES = 8  # simulations at a time of an environment that has no vector form
+GOAL_ENV = ("observation", "achieved_goal", "desired_goal")  # parts of an observation
 
 #: Settings that learn on two CPU cores, and a short form for tests.
 CPU = CRLConfig(
@@ -105,7 +116,7 @@ class Run:
     """One offline training on random walks, kept in a folder."""
 
     task: str
-    """Environment: a name in `TASKS`."""
+    """Environment: a name in `TASKS`, or the id of any GoalEnv, ``module:Name-v0``."""
     preset: str
     """Size: a name in `PRESETS`."""
     seed: int
@@ -114,34 +125,66 @@ class Run:
     """Folder of the run."""
 
     def __post_init__(self):
-        checks.one_of("task", self.task, TASKS)
         checks.one_of("preset", self.preset, PRESETS)
         checks.at_least("seed", self.seed, 0)
+        try:
+            observation, _ = self.spaces
+        except (ImportError, gymnasium.error.Error) as problem:
+            raise ValueError(
+                f"task must be one of {', '.join(TASKS)}, or the id of a Gymnasium "
+                f"environment with goals, module:Name-v0; got {self.task!r}: {problem}"
+            ) from problem
+        if not isinstance(observation, Dict) or not set(GOAL_ENV) <= set(observation):
+            needs = f"a Dict of {', '.join(GOAL_ENV)}"
+            raise ValueError(f"task must observe {needs}; {self.task}: {observation}")
+        if not self.spec.max_episode_steps:
+            raise ValueError(f"task must have max_episode_steps; {self.task} has none")
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """The registered environment that the task names."""
+        module, _, name = self.task.rpartition(":")
+        if module:
+            importlib.import_module(module)
+        return gymnasium.spec(OURS + name if name in TASKS else name)
+
+    @cached_property
+    def spaces(self) -> tuple[Space, Space]:
+        """Spaces of one observation and of one action."""
+        with closing(self.make(1)) as env:
+            return env.single_observation_space, env.single_action_space
 
     @property
     def config(self) -> dict:
         """What decides the result, as plain values."""
         preset = PRESETS[self.preset]
-        agent = asdict(preset["agent"])
-        return {"task": self.task, "seed": self.seed, **preset, "agent": agent}
+        changed = {"agent": asdict(preset["agent"])}
+        if self.spec.id not in MAZES:
+            changed["length"] = self.spec.max_episode_steps
+        return {"task": self.task, "seed": self.seed, **preset, **changed}
 
     @property
     def keys(self) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         """Random keys of the networks and of the batches."""
         return tuple(jax.random.split(jax.random.key(self.seed)))
 
-    def start(self, resume: bool) -> tuple[CRL, Replay, list[dict]]:
-        """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
-        length = self.config["length"]
-        env = self.make(self.config["episodes"], max_episode_steps=length)
-        walk = Wander(env.unwrapped.single_action_space, seed=self.seed)
-        episodes = rollout(env, walk, length, seed=self.seed)
-        replay = Replay.from_trajectories(episodes.observations, episodes.actions)
-        agent = CRL.create(
+    def fresh(self) -> CRL:
+        """The untrained agent."""
+        observation, action = self.spaces
+        return CRL.create(
             PRESETS[self.preset]["agent"],
-            env.unwrapped.single_observation_space["observation"],
-            env.unwrapped.single_action_space,
+            observation["observation"],
+            action,
+            goal_spec=observation["achieved_goal"],
             key=self.keys[0],
+        )
+
+    def start(self, agent: CRL, resume: bool) -> tuple[CRL, Replay, list[dict]]:
+        """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+        n, length = self.config["episodes"], self.config["length"]
+        data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
+        replay = Replay.from_trajectories(
+            data.observations, data.actions, data.achieved
         )
         if not resume:
             return agent, replay, []
@@ -150,22 +193,39 @@ class Run:
         rows = list(csv.DictReader(lines))
         return agent, replay, [r for r in rows if int(r["step"]) <= int(agent.step)]
 
-    def make(self, n: int, **settings) -> gymnasium.vector.VectorEnv:
-        """`n` copies of the environment."""
-        return gymnasium.make_vec(f"crl_mini/{self.task}", num_envs=n, **settings)
+    def make(self, n: int, **settings) -> VectorEnv:
+        """`n` copies of the environment; at most `COPIES` if it has no vector form."""
+        n = n if self.spec.vector_entry_point else min(n, COPIES)
+        return gymnasium.make_vec(self.spec, num_envs=n, **settings)
+
+    def episodes(self, policy: Callable, n: int, length: int, *, seed: int) -> Episodes:
+        """`n` episodes of `length` steps in fresh copies of the environment."""
+        with closing(self.make(n, max_episode_steps=length)) as env:
+            if self.spec.id in MAZES:  # one generator draws all copies
+                return rollout(env, policy, length, seed=seed)
+            return rollouts(env, policy, length, n, seed=seed)
+
+    def walk(self, seed: int) -> Callable:
+        """A random walk with momentum, in either kind of action space."""
+        _, action = self.spaces
+        if isinstance(action, Box):
+            return Wander(action, seed=seed)
+        steps = Wander(Box(0, action.n, (1,)), seed=seed)
+        return lambda s, g, key: steps(s, g, key)[:, 0].astype(int)
 
     def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
-        """Share of episodes within the radius at any step, and at the last one."""
-        env = self.make(self.config["tests"])
-        tried = rollout(env, policy, env.unwrapped.max_episode_steps, seed=seed)
+        """Share of episodes that reach the goal at any step, and at the last one."""
+        n, length = self.config["tests"], self.spec.max_episode_steps
+        tried = self.episodes(policy, n, length, seed=seed)
         return {"ever": float(tried.ever.mean()), "at_end": float(tried.at_end.mean())}
 
     def __call__(self, *, resume: bool = False) -> dict:
         """Train, keep everything in the folder, and return the manifest."""
+        agent = self.fresh()  # first, because it may refuse a space
         self.prepare(resume)
-        agent, replay, rows = self.start(resume)
-        before = float(rows[-1]["seconds"]) if rows else 0.0
         begun, config = time.perf_counter(), self.config
+        agent, replay, rows = self.start(agent, resume)
+        before = float(rows[-1]["seconds"]) if rows else 0.0
         write(self.out / "metrics.csv", table(rows))
 
         def watch(agent):
@@ -214,8 +274,7 @@ class Run:
         mode = self.success(
             lambda s, g, key: agent.act(s, g, key=key, greedy=True), seed=seed
         )
-        walk = Wander(self.make(1).unwrapped.single_action_space, seed=seed)
-        walked = self.success(walk, seed=seed)
+        walked = self.success(self.walk(seed), seed=seed)
         return {
             "task": self.task,
             "agent": "crl",
@@ -229,7 +288,7 @@ class Run:
             **{f"{k}_of_data": v for k, v in walked.items()},
             "minutes": round(seconds / 60, 2),
             "device": device(),
-            "versions": versions(),
+            "versions": versions(str(self.spec.entry_point).partition(".")[0]),
         }
 
 
@@ -245,10 +304,11 @@ def device() -> str:
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide a result."""
-    names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy")
-    return {name: version(name) for name in names}
+def versions(module: str = "crl_mini") -> dict[str, str]:
+    """Versions of the packages that decide a result, with that of a `module`."""
+    names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy", "mujoco")
+    owners = packages_distributions().get(module, [])
+    return {name: version(name) for name in (*names, *owners)}
 
 
 def text(value: dict) -> bytes:

@@ -5,6 +5,7 @@ import json
 
 import gymnasium
 import jax
+import line
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -158,10 +159,52 @@ def test_checkpoints_of_other_networks_are_refused(finished):
         load(agent, finished / "checkpoint.safetensors")
 
 
+@pytest.mark.parametrize("name", ["LineOfFetch", "LineOfKeys"])
+def test_environments_from_elsewhere_train_by_the_same_command(name, tmp_path, capsys):
+    task = f"line:{name}-v0"
+    assert main(arguments(tmp_path / "run", "--task", task)) == 0
+    assert f"{task}: " in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["task"] == task
+    assert 0 < manifest["ever_of_data"] < 1
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["length"] == line.LENGTH
+    run = Run(task, "smoke", 0, tmp_path)
+    _, replay, _ = run.start(run.fresh(), resume=False)
+    assert replay.observations.shape == (20, line.LENGTH + 1, 3)
+    assert replay.achieved.shape == (20, line.LENGTH + 1, 1)
+    other = Run(task, "smoke", 1, tmp_path)
+    _, unlike, _ = other.start(other.fresh(), resume=False)
+    useless = (set(np.unique(x.observations[..., 2])) for x in (replay, unlike))
+    assert len(set.union(*useless)) == 40
+
+
+def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
+    lengths = {
+        task: Run(task, "cpu", 0, tmp_path).config["length"]
+        for task in ("PointMaze-U-v0", "crl_mini/PointMaze-U-v0", "line:Line-v0")
+    }
+    assert list(lengths.values()) == [200, 200, line.LENGTH]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--task", "Maze"], "task must be one of PointMaze-U-v0"),
+        (["--task", "Maze"], "module:Name-v0; got 'Maze': Environment `Maze` does"),
+        (["--task", "nowhere:Line-v0"], "No module named 'nowhere'"),
+        (["--task", "line:Line-v7"], "version `v7` for environment `Line` does"),
+        (
+            ["--task", "CartPole-v1"],
+            "task must observe a Dict of observation, achieved",
+        ),
+        (
+            ["--task", "line:LineOfBits-v0"],
+            "must be a Box or a Discrete from 0; got Mul",
+        ),
+        (["--task", "line:LineFromOne-v0"], "a Discrete from 0; got Discrete(3, start"),
+        (["--task", "line:LineWithoutBounds-v0"], "action space must be a bounded Box"),
+        (["--task", "line:LineWithoutEnd-v0"], "task must have max_episode_steps"),
         (["--preset", "huge"], "preset must be one of smoke, cpu"),
         (["--seed", "-1"], "seed must be at least 0"),
         (["--seed", "one"], "invalid int value"),
