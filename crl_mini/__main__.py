@@ -81,7 +81,8 @@ def main(argv: list[str] | None = None) -> int:
 
     text = "train CRL offline on random walks; keep curves, checkpoint and manifest"
     command = commands.add_parser("train", help=text, description=text)
-    command.add_argument("--task", required=True, help="PointMaze-U-v0, ...")
+    text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
+    command.add_argument("--task", required=True, help=text)
     command.add_argument("--preset", default="cpu", help="smoke (seconds) or cpu")
     command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
