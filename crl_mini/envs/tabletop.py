@@ -127,7 +127,7 @@ class Task:
     def succeeded(self, state, goal) -> Bool[np.ndarray, "*B"]:
         """Is the part of the state that the task is about near the goal's?"""
         gap = state[..., self.part] - goal[..., self.part]
-        return np.linalg.norm(gap, axis=-1) < self.tolerance
+        return np.asarray(np.linalg.norm(gap, axis=-1) < self.tolerance)
 
 
 def _itself(place, start):
@@ -234,7 +234,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         task: str = "Reach",
         obs_type: str = "state",
         goals: str = "final",
-        max_episode_steps: int | None = None,
+        max_episode_steps: int = 100,
         render_mode: str | None = None,
         width: int = 480,
         height: int = 480,
@@ -242,20 +242,27 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     ):
         from mujoco.batch import Batch
 
-        checks.at_least("num_envs", num_envs, 1)
+        if nthread is None:
+            nthread = min(num_envs, os.cpu_count() or 1)
+        for name, value in (
+            ("num_envs", num_envs),
+            ("nthread", nthread),
+            ("max_episode_steps", max_episode_steps),
+            ("width", width),
+            ("height", height),
+        ):
+            checks.at_least(name, value, 1)
         checks.one_of("obs_type", obs_type, OBS_TYPES)
         checks.one_of("goals", goals, GOALS)
-        checks.one_of("render_mode", render_mode, (None, "rgb_array"))
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(
+                f"render_mode must be one of None, rgb_array; got {render_mode!r}"
+            )
         checks.one_of("task", task, TASKS)
-        self.num_envs, self.task, self.goals = num_envs, TASKS[task], goals
-        self.model, self.obs_type, self.render_mode = (
-            self.task.model,
-            obs_type,
-            render_mode,
-        )
-        self.max_episode_steps = max_episode_steps or self.task.length
-        self.width, self.height = width, height
-        nthread = nthread or min(num_envs, os.cpu_count() or 1)
+        self.task, self.obs_type, self.goals = TASKS[task], obs_type, goals
+        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
+        self.render_mode, self.width, self.height = render_mode, width, height
+        self.model = self.task.model
         self._batch = Batch(self.model, nsim=num_envs, nthread=nthread)
         fields = ("qpos", "ctrl", "xpos", "xquat")
         self._qpos, self._ctrl, self._xpos, self._xquat = map(self._batch.bind, fields)
