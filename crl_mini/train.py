@@ -135,8 +135,10 @@ class Run:
                 f"environment with goals, module:Name-v0; got {self.task!r}: {problem}"
             ) from problem
         if not isinstance(observation, Dict) or not set(GOAL_ENV) <= set(observation):
-            needs = f"a Dict of {', '.join(GOAL_ENV)}"
-            raise ValueError(f"task must observe {needs}; {self.task}: {observation}")
+            got = list(observation) if isinstance(observation, Dict) else "no Dict"
+            raise ValueError(
+                f"task must observe a Dict of {', '.join(GOAL_ENV)}; got {got}"
+            )
         if not self.spec.max_episode_steps:
             raise ValueError(f"task must have max_episode_steps; {self.task} has none")
 
