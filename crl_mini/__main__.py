@@ -45,9 +45,8 @@ def collect(args: argparse.Namespace) -> int:
 
     need = c.n_bytes(args.task, args.obs, args.episodes)
     c.check_room(args.out, need)
-    print(
-        f"{args.episodes:,} episodes: {need / 1e9:,.2f} GB in memory", file=sys.stderr
-    )
+    memory = f"{need / 1e9:,.3f} GB of memory"
+    print(f"{args.episodes:,} episodes: {memory}", file=sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = {"noise": args.noise, "seed": args.seed}
     try:

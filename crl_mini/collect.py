@@ -146,6 +146,6 @@ def load(path: Path) -> Data:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in Data._fields}
-    except (BadZipFile, KeyError, TypeError, ValueError) as problem:
+    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
     return Data(**arrays | {"about": json.loads(str(arrays["about"]))})

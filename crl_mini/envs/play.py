@@ -166,7 +166,7 @@ class Play(Expert):
 
     def act(self, state: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N 4"]:
         """Go on with what each hand is up to, or think of something else."""
-        for i in np.flatnonzero(self.left <= 0):
+        for i in np.flatnonzero(self.left <= 0).tolist():
             self._choose(i, state[i])
         brought = expert(self.env.task.name, state, self.goal)
         hand = (self.goal[:, HAND] - state[:, HAND]) / STEP
