@@ -23,7 +23,8 @@ AMBIENT, DIRECTED = np.array([0.4, 0.35, 0.3]), np.array([0.5, 0.55, 0.6])
 N = 200
 
 # Every shape, fixed and moving, offset and turned on its body; a plane with an end and
-# one without, which leaves sky; bodies on bodies; an eye inside an endless tube.
+# one without, which leaves sky; bodies on bodies. The camera `down` looks along a
+# cylinder's axis and, in a picture of odd width, along the faces of a box.
 ZOO = """
 <mujoco>
   <compiler angle="degree"/>
@@ -34,11 +35,12 @@ ZOO = """
     <geom type="plane" size="0 0 1" rgba="0.8 0.8 0.7 1"/>
     <geom type="plane" size="0.2 0.1 1" pos="-0.3 0.2 0.1" euler="20 30 0"
           rgba="0.2 0.8 0.7 1"/>
-    <geom type="cylinder" size="0.1 0.1" pos="0.1 0 -0.05" rgba="0.2 0.3 0.7 1"/>
+    <geom type="cylinder" size="0.11 0.1" pos="0.1 0.05 -0.05" rgba="0.2 0.3 0.7 1"/>
     <geom type="box" size="0.1 0.2 0.05" pos="-0.5 0.3 0.1" euler="0 0 30"/>
+    <geom type="box" size="0.03 0.02 0.02" pos="0.1 0.12 0.07"/>
     <geom type="ellipsoid" size="1 2 3" group="3"/>
     <geom type="ellipsoid" size="1 2 3" rgba="1 0 0 0"/>
-    <body pos="0.1 0.1 0">
+    <body pos="0.1 0.13 0">
       <geom type="sphere" size="0.1" pos="0.3 0 0.1" rgba="0.9 0.3 0.2 1"/>
       <geom type="capsule" size="0.05 0.2" pos="-0.2 0 0.4" euler="0 70 0"/>
     </body>
@@ -65,7 +67,7 @@ def model_of(name):
     if name == "zoo":
         model = mujoco.MjModel.from_xml_string(ZOO)
     else:
-        model = copy.copy(tabletop.scene(name))
+        model = copy.copy(tabletop.TASKS[name].model)
     head = model.vis.headlight
     head.ambient, head.diffuse, head.specular = AMBIENT, 0, 0
     model.light_ambient, model.light_diffuse, model.light_specular = 0, DIRECTED, 0
@@ -135,7 +137,7 @@ def shaded(model, geom, cosine):
 
 
 CASES = [(task, "front", (64, 64)) for task in tabletop.TASKS]
-CASES += [("zoo", "front", (40, 64)), ("zoo", "down", (40, 64))]
+CASES += [("zoo", "front", (40, 64)), ("zoo", "down", (41, 65))]
 
 
 @pytest.mark.parametrize(("name", "camera", "shape"), CASES)
@@ -148,7 +150,7 @@ def test_pictures_are_those_of_mujocos_rays(name, camera, shape):
     poses = poses_of(scene, model, qpos)
     depth, geom = map(np.asarray, scene.trace(poses))
     same = geom == true_geom
-    assert same.mean() > 0.999
+    assert same.mean() > 0.9999
     assert np.isinf(depth[geom < 0]).all()
     seen = same & (geom >= 0)
     error = np.abs(depth - true_depth)[seen]
@@ -156,7 +158,7 @@ def test_pictures_are_those_of_mujocos_rays(name, camera, shape):
 
     levels = np.asarray(scene.draw(poses)).astype(int)
     off = np.abs(levels - shaded(model, true_geom, cosine)).max(-1)
-    assert (off > 1).mean() < 0.001  # edges, where a normal is one or the other
+    assert (off > 1).mean() < 0.0001
 
 
 @pytest.mark.parametrize(("name", "shape"), [("Drawer", (64, 64)), ("zoo", (40, 64))])
@@ -168,7 +170,7 @@ def test_shadows_are_those_of_mujocos_rays(name, shape):
     scene = Scene.of(model, size=shape, shadows=True)
     levels = np.asarray(scene.draw(poses_of(scene, model, qpos))).astype(int)
     true = shaded(model, geom, np.where(dark, 0, cosine))
-    assert (np.abs(levels - true).max(-1) > 1).mean() < 0.001
+    assert (np.abs(levels - true).max(-1) > 1).mean() < 0.0005
 
 
 def test_the_same_poses_give_the_same_bytes_in_any_batch():
@@ -243,7 +245,7 @@ assert not [name for name in sys.modules if "OpenGL" in name or "glfw" in name]
 
 
 def test_it_needs_no_opengl(tmp_path):
-    model = model_of("Push")
+    model = model_of("Reach")
     scene = Scene.of(model)
     poses = poses_of(scene, model, random_qpos(model, 2))
     mujoco.mj_saveModel(model, str(tmp_path / "model.mjb"))
