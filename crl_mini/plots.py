@@ -537,3 +537,19 @@ def run_curves(
     ax.set_ylim(bottom=0)
     ax.legend()
     return figure
+
+
+@styled
+def pictures(rows: Mapping[str, Sequence[Numbers]], columns: Sequence[str]) -> Figure:
+    """A contact sheet or film strips: labelled rows of pictures (H, W, 3), uint8."""
+    size = (WIDTH, WIDTH / len(columns) * len(rows))
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
+    for line, (label, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(label, fontsize="small")
+        for ax, image in zip(line, images, strict=True):
+            ax.imshow(image, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+    for ax, title in zip(axes[0], columns, strict=True):
+        ax.set_title(title, loc="center", fontsize="small")
+    return figure

@@ -245,3 +245,17 @@ def test_every_run_is_drawn():
     ]
     lines = FIGURES["run_curves"]().axes[0].lines
     np.testing.assert_array_equal([x.get_ydata() for x in lines], [X, X + 1, X + 2])
+
+
+def test_pictures_stand_in_labelled_rows_and_columns():
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (6, 4, 4, 3), np.uint8
+    )
+    rows = {"start": images[:3], "goal": images[3:]}
+    figure = plots.pictures(rows, ["a", "b", "c"])
+    figure.canvas.draw()
+    assert figure.get_figwidth() <= plots.WIDTH
+    shown = [ax.images[0].get_array()[0, 0, 0] for ax in figure.axes]
+    assert shown == [0, 1, 2, 3, 4, 5]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["a", "b", "c"]
+    assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["start", "goal"]
