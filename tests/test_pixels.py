@@ -200,6 +200,15 @@ def test_a_body_that_is_nowhere_is_left_out_and_harms_no_other_picture():
     assert not (model.geom_bodyid[lost_geom[1]] == scene.bodies[0]).any()
 
 
+def test_a_scene_where_nothing_moves_is_drawn_too():
+    still = mujoco.MjSpec.from_string(ZOO)
+    for body in still.worldbody.bodies:
+        still.delete(body)
+    scene = Scene.of(still.compile(), size=16)
+    _, geom = scene.trace(np.zeros((2, 0, 7), np.float32))
+    assert set(np.unique(geom)) > {0}
+
+
 def test_it_draws_inside_jit_scan_and_vmap():
     model = model_of("zoo")
     scene = Scene.of(model, size=16)
@@ -329,6 +338,7 @@ def test_bad_input_is_refused():
         ('<camera name="front"/>', "model must have a directional light"),
         ('<light/><camera name="front"/>', "model must have a directional light"),
         (
+            '<light directional="true"/>'
             '<body><freejoint/><geom size="1"/><camera name="front"/></body>',
             "camera must be one that cannot move; got 'front'",
         ),

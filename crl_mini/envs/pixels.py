@@ -239,32 +239,26 @@ class Scene:
 
         `size` is the height and the width in pixels, or one number for both. The light
         is the model's first, which must be directional, and the headlight's ambient
-        part. Errors: ``ValueError`` for a visible geom of another type, an unknown or
-        moving camera, another light, a size below 1.
+        part; without `shadows` it shines through everything. Errors: ``ValueError`` for
+        a visible geom of another type, an unknown or moving camera, another light, a
+        size below 1.
         """
         import mujoco  # not at the top: crl_mini imports without it
 
         height, width = (size, size) if isinstance(size, int) else size
         checks.at_least("size", min(height, width), 1)
-        cameras = [model.camera(i).name for i in range(model.ncam)]
-        checks.one_of("camera", camera, cameras)
-        c, can_move = cameras.index(camera), model.body_weldid != 0
-        if can_move[model.cam_bodyid[c]]:
-            raise ValueError(f"camera must be one that cannot move; got {camera!r}")
         if not model.nlight or model.light_type[0] != DIRECTIONAL:
             raise ValueError("model must have a directional light as its first light")
-
         headlight = model.vis.headlight.ambient * bool(model.vis.headlight.active)
+
         data = mujoco.MjData(model)
-        mujoco.mj_kinematics(model, data)
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_camlight(model, data)
-        right, up, back = data.cam_xmat[c].reshape(3, 3).T
-        view = _float([data.cam_xpos[c], -back, right, up, -data.light_xdir[0]])
-        pixel = 2 * np.tan(np.deg2rad(model.cam_fovy[c]) / 2) / height
+        mujoco.mj_fwdPosition(model, data)
+        view, fovy = _view(model, data, camera)
+        pixel = 2 * np.tan(np.deg2rad(fovy) / 2) / height
         x = _float(pixel * (np.arange(width) - (width - 1) / 2))[None]
         y = _float(pixel * ((height - 1) / 2 - np.arange(height)))[:, None]
 
+        can_move = model.body_weldid != 0
         moving, fixed = Geoms.on(can_move, model), Geoms.on(~can_move, model)
         poses = _float(np.hstack([data.xpos, data.xquat])[~can_move])
         fixed_views = jax.jit(Geoms.views)(fixed, poses, view)
@@ -296,7 +290,8 @@ class Scene:
     def draw(self, poses: Float[Array, "B K 7"]) -> UInt8[Array, "B H W 3"]:
         """Pictures: red, green and blue, from the bodies' positions and quaternions.
 
-        A body whose pose is not finite is left out.
+        A body whose pose is not finite is left out; where all are, pictures are black.
+        It takes a batch: under `vmap` the bytes are the same, but it is slow.
         """
         packed = self._each(self._picture, poses)
         return jax.lax.bitcast_convert_type(packed, jnp.uint8)[..., :3]
@@ -308,19 +303,21 @@ class Scene:
         """Metres in front of the camera, and which geom; inf and -1 for nothing."""
         return self._each(lambda views: self._hit(views)[:2], poses)
 
-    def _each(self, function, poses):
-        """`function` of every picture's views, as one loop over all pixels."""
+    def _each(self, picture, poses):
+        """`picture` of every picture's views, as one loop over all pixels.
+
+        XLA merges no work across a branch. Without this one it would merge the loop
+        with whatever uses the pictures, and do it several times over.
+        """
         checks.shaped("poses", poses, (None, len(self.bodies), 7))
         views = jax.vmap(self.moving.views, (0, None))(poses, self.view)
-        every = jax.vmap(function)
+        pictures = jax.vmap(picture)
 
         def black(views):
-            return jax.tree.map(jnp.zeros_like, jax.eval_shape(every, views))
+            return jax.tree.map(jnp.zeros_like, jax.eval_shape(pictures, views))
 
-        # XLA merges no work across a branch. Without this one it would merge the loop
-        # with what uses the pictures, and do it several times over.
-        drawable = jnp.isfinite(poses).any() | (poses.size == 0)
-        return jax.lax.cond(drawable, every, black, views)
+        drawable = jnp.isfinite(poses).any() | (poses.size == 0)  # none can move
+        return jax.lax.cond(drawable, pictures, black, views)
 
     def _hit(self, views: Float[Array, "G 5 3"]) -> Hit:
         return self.moving.trace(views, self.x, self.y, self.fixed_hit)
@@ -339,6 +336,18 @@ class Scene:
             level = colour * (self.ambient[k] + self.directed[k] * lit)
             packed |= jnp.rint(jnp.minimum(level, 255)).astype(jnp.uint32) << 8 * k
         return jnp.where(hit.depth < jnp.inf, packed, hit.colour)
+
+
+def _view(model: Any, data: Any, camera: str) -> tuple[Float[Array, "5 3"], float]:
+    """The view in the world, and the picture's height as an angle in degrees."""
+    names = [model.camera(i).name for i in range(model.ncam)]
+    checks.one_of("camera", camera, names)
+    c = names.index(camera)
+    if model.body_weldid[model.cam_bodyid[c]] != 0:
+        raise ValueError(f"camera must be one that cannot move; got {camera!r}")
+    right, up, back = data.cam_xmat[c].reshape(3, 3).T
+    view = [data.cam_xpos[c], -back, right, up, -data.light_xdir[0]]
+    return _float(view), float(model.cam_fovy[c])
 
 
 def _float(array: Any) -> Float[Array, ...]:
