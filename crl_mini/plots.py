@@ -540,7 +540,7 @@ def run_curves(
 
 
 @styled
-def pictures(rows: Mapping[str, Sequence[Numbers]], columns: Sequence[str]) -> Figure:
+def pictures(rows: Mapping[str, Array], columns: Sequence[str]) -> Figure:
     """A contact sheet or film strips: labelled rows of pictures (H, W, 3), uint8."""
     size = (WIDTH, WIDTH / len(columns) * len(rows))
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
