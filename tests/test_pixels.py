@@ -200,17 +200,22 @@ def test_a_body_that_is_nowhere_is_left_out_and_harms_no_other_picture():
     assert not (model.geom_bodyid[lost_geom[1]] == scene.bodies[0]).any()
 
 
+def small_zoo(bodies):
+    """The fixed geoms of the world, and the last of its bodies."""
+    spec = mujoco.MjSpec.from_string(ZOO)
+    for body in spec.worldbody.bodies[: 3 - bodies]:
+        spec.delete(body)
+    return spec.compile()
+
+
 def test_a_scene_where_nothing_moves_is_drawn_too():
-    still = mujoco.MjSpec.from_string(ZOO)
-    for body in still.worldbody.bodies:
-        still.delete(body)
-    scene = Scene.of(still.compile(), size=16)
+    scene = Scene.of(small_zoo(bodies=0), size=16)
     _, geom = scene.trace(np.zeros((2, 0, 7), np.float32))
     assert set(np.unique(geom)) > {0}
 
 
 def test_it_draws_inside_jit_scan_and_vmap():
-    model = model_of("zoo")
+    model = small_zoo(bodies=1)
     scene = Scene.of(model, size=16)
     poses = jnp.asarray(poses_of(scene, model, random_qpos(model, 6)))
     pictures = scene.draw(poses)
