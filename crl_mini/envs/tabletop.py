@@ -124,10 +124,13 @@ class Task:
         object_ = () if self.part == HAND else place
         return np.array([*self.hand(place, here), *object_])
 
-    def succeeded(self, state, goal) -> Bool[np.ndarray, "*B"]:
-        """Is the part of the state that the task is about near the goal's?"""
-        gap = state[..., self.part] - goal[..., self.part]
-        return np.asarray(np.linalg.norm(gap, axis=-1) < self.tolerance)
+    def succeeded(self, state, goal):
+        """Is the part of the state that the task is about near the goal's? (*B)
+
+        For arrays of NumPy and of JAX alike.
+        """
+        gap = (state - goal)[..., self.part]
+        return (gap**2).sum(-1) < self.tolerance**2
 
 
 def _itself(place, start):
