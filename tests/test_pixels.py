@@ -19,12 +19,14 @@ mujoco = pytest.importorskip("mujoco", minversion="4")
 from mujoco.batch import Batch  # noqa: E402
 
 VISIBLE = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # geom groups
-AMBIENT, DIRECTED = np.array([0.4, 0.35, 0.3]), np.array([0.5, 0.55, 0.6])
+AMBIENT = np.array([0.4, 0.35, 0.3])
+DIRECTED = np.array([1.1, 0.55, 0.6])  # more red light than a picture can hold
 N = 200
 
 # Every shape, fixed and moving, offset and turned on its body; a plane with an end and
 # one without, which leaves sky; bodies on bodies. The camera `down` looks along a
 # cylinder's axis and, in a picture of odd width, along the faces of a box.
+# One box is behind the camera `front`.
 ZOO = """
 <mujoco>
   <compiler angle="degree"/>
@@ -37,6 +39,7 @@ ZOO = """
           rgba="0.2 0.8 0.7 1"/>
     <geom type="cylinder" size="0.11 0.1" pos="0.1 0.05 -0.05" rgba="0.2 0.3 0.7 1"/>
     <geom type="box" size="0.1 0.2 0.05" pos="-0.5 0.3 0.1" euler="0 0 30"/>
+    <geom type="box" size="0.2 0.2 0.2" pos="0 -1.4 0.3"/>
     <geom type="box" size="0.03 0.02 0.02" pos="0.1 0.12 0.07"/>
     <geom type="ellipsoid" size="1 2 3" group="3"/>
     <geom type="ellipsoid" size="1 2 3" rgba="1 0 0 0"/>
