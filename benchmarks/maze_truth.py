@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, GridMaze, Replay, occupancy, train_offline
 from crl_mini.evaluate import critic_table, weighted_correlation
-from crl_mini.train import device, table, text, versions, write
+from crl_mini.files import device, table, text, versions, write
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 GAMMA, LENGTH, HORIZON = 0.9, 100, 50

@@ -27,7 +27,8 @@ def train(args: argparse.Namespace) -> int:
     # A kill ends like Ctrl-C: between two chunks, with a whole checkpoint.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        manifest = Run(args.task, args.preset, args.seed, args.out)(resume=args.resume)
+        what = (args.task, args.preset, args.seed, args.out, args.agent, args.data)
+        manifest = Run(*what)(resume=args.resume)
     except KeyboardInterrupt:
         print(f"stopped; go on with: --out {args.out} --resume", file=sys.stderr)
         return 130
@@ -78,10 +79,12 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("doctor", help=text, description=text)
     command.set_defaults(run=doctor)
 
-    text = "train CRL offline on random walks; keep curves, checkpoint and manifest"
+    text = "train an agent offline; keep curves, checkpoint and manifest"
     command = commands.add_parser("train", help=text, description=text)
     text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
     command.add_argument("--task", required=True, help=text)
+    command.add_argument("--agent", default="crl", help="crl, gcbc, td3_her, ...")
+    command.add_argument("--data", default="random", help="random, play, noisy, FILE")
     command.add_argument("--preset", default="cpu", help="smoke (seconds) or cpu")
     command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
     command.add_argument("--out", type=Path, required=True, help="folder of the run")

@@ -14,11 +14,10 @@ from jaxtyping import Bool, Float, Shaped
 from tqdm import tqdm
 
 from crl_mini import checks
-from crl_mini.doctor import memory_gib
 from crl_mini.envs.play import Expert, Play, Wander
 from crl_mini.envs.tabletop import TASKS
 from crl_mini.evaluate import rollout
-from crl_mini.train import versions
+from crl_mini.files import memory_gib, versions
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time
@@ -144,8 +143,9 @@ def save(path: Path, data: Data) -> None:
 def load(path: Path) -> Data:
     """Read a data file. Errors: ``ValueError`` for any other file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in Data._fields}
+        with path.open("rb") as file:  # np.load itself would leave it open
+            arrays = dict(np.load(file, allow_pickle=False))
+            arrays = {name: arrays[name] for name in Data._fields}
     except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
     return Data(**arrays | {"about": json.loads(str(arrays["about"]))})

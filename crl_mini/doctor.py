@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from crl_mini.agents.crl import CRL, CRLConfig
+from crl_mini.files import memory_gib
 from crl_mini.replay import Batch
 from crl_mini.train import PRESETS
 
@@ -28,14 +29,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def memory_gib() -> float:
-    """Physical memory in GiB (NaN where the system does not tell)."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):
-        return float("nan")
 
 
 def _median_seconds(step, seconds: float) -> float:

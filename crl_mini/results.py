@@ -50,11 +50,12 @@ def runs(pattern: str = "*") -> list[dict]:
 
 
 def markdown(found: list[dict]) -> str:
-    """One row a task: success of every seed, with its 95 % interval, and the cost."""
-    lines = ["| task | success of each seed (95 % interval) | held at the end | cost |"]
-    lines += ["|---|---|---|---|"]
-    for task in dict.fromkeys(run["task"] for run in found):
-        mine = [run for run in found if run["task"] == task]
+    """One row a task, data and agent: each seed's success, 95 % interval, and cost."""
+    what = ("task", "data", "agent")
+    header = (*what, "success of each seed (95 % interval)", "held at the end", "cost")
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for kind in dict.fromkeys(tuple(run[k] for k in what) for run in found):
+        mine = [run for run in found if tuple(run[k] for k in what) == kind]
         ever = [
             f"{run['ever']:.1%} ({run['ever_interval'][0]:.0%} to "
             f"{run['ever_interval'][1]:.0%})"
@@ -63,5 +64,6 @@ def markdown(found: list[dict]) -> str:
         end = [f"{run['at_end']:.1%}" for run in mine]
         minutes = [run["minutes"] for run in mine]
         cost = f"{min(minutes):.1f} to {max(minutes):.1f} min on {mine[0]['device']}"
-        lines.append(f"| {task} | {', '.join(ever)} | {', '.join(end)} | {cost} |")
+        cells = (*kind, ", ".join(ever), ", ".join(end), cost)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

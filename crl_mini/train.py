@@ -3,31 +3,33 @@
 import csv
 import importlib
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Space
 from gymnasium.vector import VectorEnv
 from jaxtyping import PRNGKeyArray
-from safetensors.numpy import load_file, save
 from tqdm import tqdm
 
 from crl_mini import checks
-from crl_mini.agents.crl import CRL, CRLConfig
-from crl_mini.envs.maze import LENGTHS
+from crl_mini.agents import AGENTS
+from crl_mini.agents.base import Settings
+from crl_mini.collect import collect
+from crl_mini.collect import load as load_data
+from crl_mini.envs.maze import LENGTHS, within_reach
 from crl_mini.envs.play import Wander
+from crl_mini.envs.tabletop import TASKS as TABLETOP
 from crl_mini.evaluate import Episodes, rollout, rollouts, wilson
+from crl_mini.files import device, dump, load, table, text, versions, write
 from crl_mini.replay import Replay
 
 History = dict[str, np.ndarray]
@@ -51,7 +53,7 @@ def updates(agent, replay: Replay, n: int, *, key: PRNGKeyArray):
 
 
 def train_offline(
-    agent: CRL,
+    agent,
     replay: Replay,
     steps: int,
     *,
@@ -60,7 +62,7 @@ def train_offline(
     watch: Callable | None = None,
     log: Callable | None = None,
     progress: bool = True,
-) -> tuple[CRL, History]:
+) -> tuple[Any, History]:
     """Train for `steps` more updates, with a row of metrics after each `every` of them.
 
     `watch(agent)` may return more metrics for the row; `log(agent, row)` may keep it.
@@ -93,27 +95,34 @@ MAZES = [f"{OURS}PointMaze-{name}-v0" for name in LENGTHS]
 COPIES = 8  # simulations at a time of an environment that has no vector form
 GOAL_ENV = ("observation", "achieved_goal", "desired_goal")  # parts of an observation
 
-#: Settings that learn on two CPU cores, and a short form for tests.
-CPU = CRLConfig(
-    loss="symmetric_infonce",
-    energy="l2",
-    logsumexp=0.1,
-    gamma=0.98,
-    entropy=0.02,
-    learning_rate=3e-3,
-    decay_steps=10_000,
-)
-SMOKE = CRLConfig(hidden=(16,), repr_dim=8, batch_size=32)
-SIZES = ("agent", "episodes", "length", "steps", "every", "tests")
-PRESETS = {
-    "smoke": dict(zip(SIZES, (SMOKE, 20, 50, 200, 50, 10), strict=True)),
-    "cpu": dict(zip(SIZES, (CPU, 2000, 200, 10_000, 500, 200), strict=True)),
+NOISY = 0.8  # noise of the data called noisy
+DATA = ("random", "play", "noisy")  # made on the fly; or a file of `collect`
+
+#: What makes each agent learn, on two CPU cores: everywhere, in the mazes (from random
+#: walks), and elsewhere (from play). CONTRIBUTING.md tells how they were found.
+SETTINGS = {
+    "crl": {"loss": "symmetric_infonce", "energy": "l2", "logsumexp": 0.1},
+    "gcbc": {},
+    "td3_her": {},
+    "c_learning": {"energy": "l2"},
 }
+MAZE = {"gamma": 0.98, "learning_rate": 3e-3}
+IN_MAZES = {"crl": {"entropy": 0.02}, "c_learning": {"entropy": 0.02}}
+TABLE = {"gamma": 0.97, "learning_rate": 1e-3}
+ON_TABLE = {"crl": {"bc": 0.1}, "td3_her": {"bc": 0.9}, "c_learning": {"bc": 0.1}}
+
+SIZES = ("episodes", "steps", "every", "tests", "networks")
+SMALL = {"hidden": (16,), "batch_size": 32}
+PRESETS = {
+    "smoke": dict(zip(SIZES, (20, 200, 50, 10, SMALL), strict=True)),
+    "cpu": dict(zip(SIZES, (2000, 10_000, 500, 200, {}), strict=True)),
+}
+WALK = {"smoke": 50, "cpu": 200}  # steps of a random walk in the mazes
 
 
 @dataclass(frozen=True)
 class Run:
-    """One offline training on random walks, kept in a folder."""
+    """One offline training, kept in a folder."""
 
     task: str
     """Environment: a name in `TASKS`, or the id of any GoalEnv, ``module:Name-v0``."""
@@ -123,9 +132,14 @@ class Run:
     """Decides data, networks and batches."""
     out: Path
     """Folder of the run."""
+    agent: str = "crl"
+    """A name in `agents.AGENTS`."""
+    data: str = "random"
+    """A name in `DATA`, or a file made by `collect`."""
 
     def __post_init__(self):
         checks.one_of("preset", self.preset, PRESETS)
+        checks.one_of("agent", self.agent, AGENTS)
         checks.at_least("seed", self.seed, 0)
         try:
             observation, _ = self.spaces
@@ -141,6 +155,10 @@ class Run:
             )
         if not self.spec.max_episode_steps:
             raise ValueError(f"task must have max_episode_steps; {self.task} has none")
+        made = DATA if self.name in TABLETOP else DATA[:1]
+        if self.data not in made and not Path(self.data).is_file():
+            allowed = f"{', '.join(made)}, or a file of `collect`"
+            raise ValueError(f"data must be one of {allowed}; got {self.data!r}")
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -148,6 +166,8 @@ class Run:
         module, _, name = self.task.rpartition(":")
         if module:
             importlib.import_module(module)
+        if name in TABLETOP:
+            name += "-v0"
         return gymnasium.spec(OURS + name if name in TASKS else name)
 
     @cached_property
@@ -157,37 +177,81 @@ class Run:
             return env.single_observation_space, env.single_action_space
 
     @property
+    def name(self) -> str:
+        """The task's name in `tabletop.TASKS`, if it is one of those."""
+        return self.spec.id.removeprefix(OURS).removesuffix("-v0")
+
+    @property
+    def in_maze(self) -> bool:
+        """Is the task one of our mazes?"""
+        return self.spec.id in MAZES
+
+    @property
+    def settings(self) -> Settings:
+        """The agent's, for this task and preset."""
+        preset, (_, config) = PRESETS[self.preset], AGENTS[self.agent]
+        parts = (MAZE, IN_MAZES) if self.in_maze else (TABLE, ON_TABLE)
+        own = SETTINGS[self.agent] | parts[0] | parts[1].get(self.agent, {})
+        return config(**own, decay_steps=preset["steps"], **preset["networks"])
+
+    @property
     def config(self) -> dict:
         """What decides the result, as plain values."""
-        preset = PRESETS[self.preset]
-        changed = {"agent": asdict(preset["agent"])}
-        if self.spec.id not in MAZES:
-            changed["length"] = self.spec.max_episode_steps
-        return {"task": self.task, "seed": self.seed, **preset, **changed}
+        sizes = {k: v for k, v in PRESETS[self.preset].items() if k != "networks"}
+        length = WALK[self.preset] if self.in_maze else self.spec.max_episode_steps
+        return {
+            "task": self.task,
+            "data": self.data,
+            "agent": self.agent,
+            "seed": self.seed,
+            "length": length,
+            **sizes,
+            "settings": asdict(self.settings),
+        }
 
     @property
     def keys(self) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         """Random keys of the networks and of the batches."""
         return tuple(jax.random.split(jax.random.key(self.seed)))
 
-    def fresh(self) -> CRL:
+    def fresh(self):
         """The untrained agent."""
         observation, action = self.spaces
-        return CRL.create(
-            PRESETS[self.preset]["agent"],
+        more = {}
+        if self.agent == "td3_her" and self.name in TABLETOP:
+            more["success"] = TABLETOP[self.name].succeeded
+        elif self.agent == "td3_her" and self.in_maze:
+            more["success"] = within_reach
+        return AGENTS[self.agent][0].create(
+            self.settings,
             observation["observation"],
             action,
             goal_spec=observation["achieved_goal"],
             key=self.keys[0],
+            **more,
         )
 
-    def start(self, agent: CRL, resume: bool) -> tuple[CRL, Replay, list[dict]]:
-        """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+    def collected(self) -> Replay:
+        """The data to learn from: made on the fly, or read from a file."""
         n, length = self.config["episodes"], self.config["length"]
-        data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
-        replay = Replay.from_trajectories(
-            data.observations, data.actions, data.achieved
-        )
+        if self.data == "random":
+            data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
+            return Replay.from_trajectories(
+                data.observations, data.actions, data.achieved
+            )
+        if self.data in DATA:
+            noise = NOISY if self.data == "noisy" else None
+            data = collect(self.name, episodes=n, noise=noise, seed=self.seed)
+        else:
+            data = load_data(Path(self.data))
+            if data.about["task"] != self.name:
+                has = f"{self.data} is of {data.about['task']}"
+                raise ValueError(f"data must be of {self.name}; {has}")
+        return Replay.from_trajectories(data.observations, data.actions)
+
+    def start(self, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:
+        """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+        replay = self.collected()
         if not resume:
             return agent, replay, []
         agent = load(agent, self.out / "checkpoint.safetensors")
@@ -223,10 +287,11 @@ class Run:
 
     def __call__(self, *, resume: bool = False) -> dict:
         """Train, keep everything in the folder, and return the manifest."""
-        agent = self.fresh()  # first, because it may refuse a space
-        self.prepare(resume)
-        begun, config = time.perf_counter(), self.config
+        begun, config, agent = time.perf_counter(), self.config, self.fresh()
+        self.check(resume)
         agent, replay, rows = self.start(agent, resume)
+        self.out.mkdir(parents=True, exist_ok=True)
+        write(self.out / "config.json", text(config))
         before = float(rows[-1]["seconds"]) if rows else 0.0
         write(self.out / "metrics.csv", table(rows))
 
@@ -234,7 +299,8 @@ class Run:
             seconds = before + time.perf_counter() - begun
             tenth = config["steps"] // 10
             known = int(agent.step) % max(tenth, config["every"]) == 0
-            scores = self.success(sampled(agent), seed=10_000) if known else {}
+            policy = self.policy(agent, self.judged)
+            scores = self.success(policy, seed=10_000) if known else {}
             return {"ever": "", "at_end": "", **scores, "seconds": round(seconds, 1)}
 
         def log(agent, row):
@@ -250,8 +316,8 @@ class Run:
         write(self.out / "manifest.json", text(manifest))
         return manifest
 
-    def prepare(self, resume: bool) -> None:
-        """Make the folder, or check that it holds the run to go on with."""
+    def check(self, resume: bool) -> None:
+        """Raise ``ValueError`` unless the folder is free, or holds this very run."""
         config = self.out / "config.json"
         if resume and not (self.out / "checkpoint.safetensors").exists():
             raise ValueError(f"--resume needs a checkpoint in {self.out}; found none")
@@ -259,103 +325,48 @@ class Run:
             raise ValueError(f"--resume needs the settings of {config}; they differ")
         if not resume and config.exists():
             raise ValueError(f"--out {self.out} holds a run; add --resume to go on")
-        self.out.mkdir(parents=True, exist_ok=True)
-        write(config, text(self.config))
 
-    def manifest(self, agent: CRL, seconds: float) -> dict:
+    @property
+    def judged(self) -> str:
+        """Which actions count, ``drawn`` or ``mode``; the others stand beside them.
+
+        In the mazes the mode gets stuck at corners; a hand that trembles drops blocks.
+        """
+        return "mode" if self.name in TABLETOP else "drawn"
+
+    def policy(self, agent, kind: str) -> Callable:
+        """The agent as a policy for `rollout`."""
+        return lambda s, g, key: agent.act(s, g, key=key, greedy=kind == "mode")
+
+    def manifest(self, agent, seconds: float) -> dict:
         """What ran where, for how long, and how well, on goals not seen in training.
 
-        Success is that of actions drawn from the policy; beside it stand those of the
-        policy's mode and of the random walk that made the data.
+        Beside the success of the judged actions stands that of the others, drawn or
+        mode, and for random data that of the random walk.
         """
         tests, seed = self.config["tests"], 20_000 + self.seed
-        scores = self.success(sampled(agent), seed=seed)
+        other = {"mode": "drawn", "drawn": "mode"}[self.judged]
+        more = {other: self.policy(agent, other)}
+        if self.data == "random":
+            more["data"] = self.walk(seed)
+        scores = self.success(self.policy(agent, self.judged), seed=seed)
         intervals = {
             f"{k}_interval": wilson(round(v * tests), tests) for k, v in scores.items()
         }
-        mode = self.success(
-            lambda s, g, key: agent.act(s, g, key=key, greedy=True), seed=seed
-        )
-        walked = self.success(self.walk(seed), seed=seed)
+        for kind, policy in more.items():
+            found = self.success(policy, seed=seed)
+            intervals |= {f"{k}_of_{kind}": v for k, v in found.items()}
         return {
             "task": self.task,
-            "agent": "crl",
-            "data": "random",
+            "agent": self.agent,
+            "data": self.data,
             "preset": self.preset,
             "seed": self.seed,
+            "judged": self.judged,
             "episodes": tests,
             **scores,
             **intervals,
-            **{f"{k}_of_mode": v for k, v in mode.items()},
-            **{f"{k}_of_data": v for k, v in walked.items()},
             "minutes": round(seconds / 60, 2),
             "device": device(),
             "versions": versions(str(self.spec.entry_point).partition(".")[0]),
         }
-
-
-def sampled(agent: CRL) -> Callable:
-    """The agent as a policy for `rollout`: actions are drawn, not the mode."""
-    return lambda s, g, key: agent.act(s, g, key=key)
-
-
-def device() -> str:
-    """What the numbers were computed on."""
-    if jax.default_backend() == "cpu":
-        return f"{os.cpu_count()} CPU cores"
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-
-
-def versions(module: str = "crl_mini") -> dict[str, str]:
-    """Versions of the packages that decide a result, with that of a `module`."""
-    names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy", "mujoco")
-    owners = packages_distributions().get(module, [])
-    return {name: version(name) for name in (*names, *owners)}
-
-
-def text(value: dict) -> bytes:
-    """JSON, indented, with a newline at its end."""
-    return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def table(rows: list[dict]) -> bytes:
-    """Rows as CSV with a header."""
-    lines = [",".join(rows[0])] if rows else []
-    lines += [",".join(str(v) for v in row.values()) for row in rows]
-    return "".join(line + "\n" for line in lines).encode()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
-def dump(agent: CRL) -> bytes:
-    """All arrays of an agent in the safetensors format."""
-    return save({k: np.asarray(v) for k, v in _arrays(agent).items()})
-
-
-def load(agent: CRL, path: Path) -> CRL:
-    """The agent with the arrays of a checkpoint made from one like it."""
-    stored, own = load_file(path), _arrays(agent)
-    if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
-        raise ValueError(f"{path} was made with other networks than this agent's")
-    leaves = [
-        jax.random.wrap_key_data(jnp.asarray(stored[k]))
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        else jnp.asarray(stored[k])
-        for k, leaf in zip(own, jax.tree.leaves(agent), strict=True)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(agent), leaves)
-
-
-def _arrays(agent: CRL) -> dict[str, jax.Array]:
-    """Name -> array of every leaf; random keys as their integers."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(x)
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-        else x
-        for path, x in jax.tree_util.tree_leaves_with_path(agent)
-    }

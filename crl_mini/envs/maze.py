@@ -197,10 +197,15 @@ def move(
     return position
 
 
+def within_reach(achieved_goal, desired_goal):
+    """Is the goal nearer than `RADIUS` cells? For arrays of NumPy and of JAX."""
+    return ((achieved_goal - desired_goal) ** 2).sum(-1) < RADIUS**2
+
+
 def compute_reward(achieved_goal, desired_goal, info=None):
-    """One where the goal is nearer than `RADIUS` cells, else zero; any leading axes."""
-    gap = np.asarray(achieved_goal) - np.asarray(desired_goal)
-    return (np.linalg.norm(gap, axis=-1) < RADIUS).astype(np.float32)
+    """One where the goal is within reach, else zero; any leading axes."""
+    achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
+    return within_reach(achieved, desired).astype(np.float32)
 
 
 def _spaces(walls: Bool[np.ndarray, "H W"]) -> tuple[spaces.Space, spaces.Space]:

@@ -1,0 +1,81 @@
+"""Files of runs and data, and what stands beside every result: device, versions."""
+
+import json
+import os
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file, save
+
+
+def memory_gib() -> float:
+    """Physical memory in GiB (NaN where the system does not tell)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):
+        return float("nan")
+
+
+def device() -> str:
+    """What the numbers were computed on."""
+    if jax.default_backend() == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def versions(module: str = "crl_mini") -> dict[str, str]:
+    """Versions of the packages that decide a result, with that of a `module`."""
+    names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy", "mujoco")
+    owners = packages_distributions().get(module, [])
+    return {name: version(name) for name in (*names, *owners)}
+
+
+def text(value: dict) -> bytes:
+    """JSON, indented, with a newline at its end."""
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def table(rows: list[dict]) -> bytes:
+    """Rows as CSV with a header."""
+    lines = [",".join(rows[0])] if rows else []
+    lines += [",".join(str(v) for v in row.values()) for row in rows]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)
+
+
+def dump(agent) -> bytes:
+    """All arrays of an agent in the safetensors format."""
+    return save({k: np.asarray(v) for k, v in _arrays(agent).items()})
+
+
+def load(agent, path: Path):
+    """The agent with the arrays of a checkpoint made from one like it."""
+    stored, own = load_file(path), _arrays(agent)
+    if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
+        raise ValueError(f"{path} was made with other networks than this agent's")
+    leaves = [
+        jax.random.wrap_key_data(jnp.asarray(stored[k]))
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else jnp.asarray(stored[k])
+        for k, leaf in zip(own, jax.tree.leaves(agent), strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(agent), leaves)
+
+
+def _arrays(agent) -> dict[str, jax.Array]:
+    """Name -> array of every leaf; random keys as their integers."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(x)
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        else x
+        for path, x in jax.tree_util.tree_leaves_with_path(agent)
+    }
