@@ -291,7 +291,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     def _scene(self, size: tuple[int, int]):
         from crl_mini.envs.pixels import Scene
 
-        return Scene.of(self.model, size=size)
+        return Scene.of(self.model, size=size, shadows=True)  # they tell heights
 
     @property
     def state(self) -> Float32[np.ndarray, "N S"]:
