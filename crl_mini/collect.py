@@ -144,8 +144,9 @@ def save(path: Path, data: Data) -> None:
 def load(path: Path) -> Data:
     """Read a data file. Errors: ``ValueError`` for any other file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in Data._fields}
+        with path.open("rb") as file:  # np.load itself would leave it open
+            arrays = dict(np.load(file, allow_pickle=False))
+            arrays = {name: arrays[name] for name in Data._fields}
     except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
     return Data(**arrays | {"about": json.loads(str(arrays["about"]))})

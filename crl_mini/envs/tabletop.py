@@ -125,7 +125,7 @@ class Task:
         return np.array([*self.hand(place, here), *object_])
 
     def succeeded(self, state, goal):
-        """Is the part of the state that the task is about near the goal's? (*B)
+        """Is the part of the state that the task is about near the goal's?
 
         For arrays of NumPy and of JAX alike.
         """
