@@ -89,7 +89,7 @@ def cloned(
     cloning: Float[Array, ""],
     bc: float,
 ) -> Float[Array, ""]:
-    """Actor's loss with cloning: (1 - bc) climb / mean |values| + bc cloning.
+    """Actor's loss with cloning: (1 - bc) climb / mean abs(values) + bc cloning.
 
     `values` are the critic's; their mean is a constant to the gradient. Because of it a
     share `bc` means the same whatever their size. The weight 2.5 of TD3+BC is the share

@@ -141,7 +141,7 @@ class CLearning(CRL):
 
     @classmethod
     def create(cls, *spaces, **settings) -> "CLearning":
-        """Fresh networks: see :meth:`CRL.create`."""
+        """Fresh networks: see `CRL.create`."""
         agent = super().create(*spaces, **settings)
         return replace(agent, target=jax.tree.map(jnp.copy, agent.critic))
 

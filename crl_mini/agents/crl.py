@@ -73,7 +73,7 @@ def actor_loss(
     `psi` are the critic's goal representations, computed once for the critic's loss;
     each state is paired with its own future and with that of the row before. The
     cloning term asks for the action that was taken on the way to the own future; with
-    it the first term is divided by the mean of |f|.
+    it the first term is divided by the mean of abs(f).
 
     Source: :eq:`actor-loss`; Eysenbach et al. (2022), Alg. 1 and released code.
     """
