@@ -1,4 +1,4 @@
-"""A goal-conditioned policy: a Gaussian squashed by tanh."""
+"""Goal-conditioned policies: a Gaussian squashed by tanh, and a deterministic one."""
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,13 @@ def tanh_gaussian_log_prob(
     return (gauss - squash).sum(-1)
 
 
-class Actor(nnx.Module):
-    """pi(a | s, g): actions in [-1, 1], rescaled to the bounds of the action space.
+class Policy(nnx.Module):
+    """A network of state and goal; actions in [-1, 1], rescaled to the space's bounds.
 
     Goals are observations unless `goal` says otherwise.
     """
+
+    outputs = 1  # numbers that the network gives for each entry of an action
 
     def __init__(
         self,
@@ -44,19 +46,48 @@ class Actor(nnx.Module):
         self.goal = goal or observation
         sizes = {"layer_norm": layer_norm, "rngs": rngs}
         d_in = observation.size + self.goal.size
-        self.tower = MLP(d_in, hidden, 2 * action.size, **sizes)
+        self.tower = MLP(d_in, hidden, self.outputs * action.size, **sizes)
 
-    def __call__(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
-        """Mean and log standard deviation (B, A) before tanh."""
+    def out(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
+        """Output (B, outputs x A) of the network."""
         features = (self.observation.features(s), self.goal.features(g))
-        out = self.tower(jnp.concatenate(features, axis=-1))
-        mean, log_std = jnp.split(out, 2, axis=-1)
-        return mean, jnp.clip(log_std, *LOG_STD)
+        return self.tower(jnp.concatenate(features, axis=-1))
 
     def scaled(self, a: Float[Array, "B A"]) -> Float[Array, "B A"]:
         """From [-1, 1] to the action space's bounds."""
         low, high = jnp.array(self.action.low), jnp.array(self.action.high)
         return low + (a + 1) * (high - low) / 2
+
+
+class DeterministicActor(Policy):
+    """a = mu(s, g): the policy of TD3."""
+
+    def __call__(self, s, g) -> Float[Array, "B A"]:
+        """Actions in [-1, 1]."""
+        return jnp.tanh(self.out(s, g))
+
+    def noisy(
+        self, s, g, *, key: PRNGKeyArray, std: float, clip: float = jnp.inf
+    ) -> Float[Array, "B A"]:
+        """The action plus Gaussian noise in units of [-1, 1], cut off at `clip`."""
+        a = self(s, g)
+        noise = jnp.clip(std * jax.random.normal(key, a.shape), -clip, clip)
+        return self.scaled(jnp.clip(a + noise, -1, 1))
+
+    def mode(self, s, g) -> Float[Array, "B A"]:
+        """The action without noise."""
+        return self.scaled(self(s, g))
+
+
+class Actor(Policy):
+    """pi(a | s, g): a Gaussian squashed by tanh."""
+
+    outputs = 2  # mean and log standard deviation
+
+    def __call__(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
+        """Mean and log standard deviation (B, A) before tanh."""
+        mean, log_std = jnp.split(self.out(s, g), 2, axis=-1)
+        return mean, jnp.clip(log_std, *LOG_STD)
 
     def mode(self, s, g) -> Float[Array, "B A"]:
         """The action without noise, tanh(mean)."""

@@ -12,11 +12,17 @@ from crl_mini import checks
 
 
 class Batch(NamedTuple):
-    """States s, actions a, and goals g, each of which is a future of its own row."""
+    """States s, actions a, and goals g, each of which is a future of its own row.
+
+    `next_s` is the state after the action and `next_g` what it achieved: a goal if it
+    were one. Agents that learn from whole futures do without them.
+    """
 
     s: Shaped[Array, "B ..."]
     a: Shaped[Array, "B ..."]
     g: Shaped[Array, "B ..."]
+    next_s: Shaped[Array, "B ..."] | None = None
+    next_g: Shaped[Array, "B ..."] | None = None
 
 
 def truncated_geometric(
@@ -108,6 +114,8 @@ class Replay:
     def sample(self, key: PRNGKeyArray, batch_size: int, gamma: float) -> Batch:
         """Uniform (s, a), each with what was achieved later in its own episode.
 
+        Inside a jitted step, parts of the batch that nothing reads cost nothing.
+
         Source: :eq:`geometric`.
         """
         at, ahead = jax.random.split(key)
@@ -117,4 +125,5 @@ class Replay:
         k = truncated_geometric(ahead, gamma, length - t)
         goals = self.observations if self.achieved is None else self.achieved
         s, a = self.observations[episode, t], self.actions[episode, t]
-        return Batch(s, a, goals[episode, t + k])
+        next_s, next_g = self.observations[episode, t + 1], goals[episode, t + 1]
+        return Batch(s, a, goals[episode, t + k], next_s, next_g)

@@ -53,7 +53,9 @@ def test_a_batch_holds_transitions_and_futures_of_the_same_episode():
     observations, actions = trajectories()
     replay = Replay.from_trajectories(observations, actions)
     assert replay.n_transitions == 20 * 12
-    s, a, g = replay.sample(jax.random.key(0), 5000, GAMMA)
+    s, a, g, next_s, next_g = replay.sample(jax.random.key(0), 5000, GAMMA)
+    np.testing.assert_array_equal(next_s, s + np.float32([0, 1]))
+    np.testing.assert_array_equal(next_g, next_s)
     np.testing.assert_array_equal(a, 100 + s)
     np.testing.assert_array_equal(g[:, 0], s[:, 0])
     offset = (g - s)[:, 1]
@@ -81,11 +83,13 @@ def test_goals_are_what_was_achieved_later_in_the_episode():
     replay = Replay.from_trajectories(observations, actions, achieved)
     plain = Replay.from_trajectories(observations, actions)
     batches = [x.sample(jax.random.key(0), 500, GAMMA) for x in (replay, plain)]
-    (s, a, g), (same_s, same_a, future) = batches
+    (s, a, g, next_s, next_g), (same_s, same_a, future, *_) = batches
     np.testing.assert_array_equal(s, same_s)
     np.testing.assert_array_equal(a, same_a)
     np.testing.assert_array_equal(g, 1000 + future[:, 1:])
-    assert g.dtype == np.int16
+    np.testing.assert_array_equal(next_s, same_s + np.float32([0, 1]))
+    np.testing.assert_array_equal(next_g, 1000 + next_s[:, 1:])
+    assert g.dtype == next_g.dtype == np.int16
 
 
 def test_observations_that_are_goals_too_are_stored_once():
@@ -95,7 +99,7 @@ def test_observations_that_are_goals_too_are_stored_once():
         stored = jax.tree.leaves(replay)
         assert sum(x.nbytes for x in stored) == frames.nbytes + replay.actions.nbytes
         batch = replay.sample(jax.random.key(0), 8, GAMMA)
-        assert batch.s.dtype == batch.g.dtype == np.uint8
+        assert {x.dtype.name for x in batch._replace(a=batch.s)} == {"uint8"}
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from crl_mini.envs.tabletop import (
     STEP,
     SUBSTEPS,
     TASKS,
+    TURN,
     TabletopVector,
 )
 from crl_mini.evaluate import rollout
@@ -242,6 +243,51 @@ def test_actions_move_the_hand_and_the_fingers():
     for _ in range(40):
         env.step(np.zeros((8, 4)))
     np.testing.assert_allclose(sims.state[7, HAND], stays[HAND], atol=1e-4)
+
+
+def test_a_blocked_hand_does_not_wind_up():
+    """After a long push against a wall, two steps back are on the way back."""
+    env = vector("BinPick", 1)
+    sims = env.unwrapped
+    env.reset(seed=0)
+    sims._place(np.array([[-0.04, 0.05, 0.03, 0, -0.1, -0.05, 0.02]]))
+    for _ in range(20):
+        env.step(np.array([[1.0, 0, 0, -1]]))
+    stuck = sims.state[0, 0]
+    assert stuck < 0
+    for _ in range(2):
+        env.step(np.array([[-1.0, 0, 0, -1]]))
+    assert sims.state[0, 0] < stuck - 0.2 * STEP
+
+
+def test_pictures_show_the_state_after_the_step():
+    env = vector("BinPick", 2, obs_type="pixels")
+    sims = env.unwrapped
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.ones((2, 4)))
+    data = sims._batch.get_data(1)
+    mujoco.mj_kinematics(sims.model, data)
+    now = sims.pictures.poses(data.xpos[None], data.xquat[None])
+    np.testing.assert_array_equal(sims.poses[1], now[0])
+
+
+def test_blocks_start_turned_and_goals_are_straight():
+    env = vector("Push", 200)
+    env.reset(seed=0)
+    turns = 2 * np.arctan2(env.unwrapped._qpos[:, 11], env.unwrapped._qpos[:, 8])
+    assert -TURN < turns.min() < -0.8 * TURN
+    assert 0.8 * TURN < turns.max() < TURN
+
+
+def test_the_hand_pushes_from_behind():
+    """In the goal it touches the face that looks back to the start, along y."""
+    now, _ = vector("Push", 200).reset(seed=0)
+    start, goal = now["observation"], now["desired_goal"]
+    to_block = goal[:, 5] - goal[:, 1]
+    np.testing.assert_allclose(np.abs(to_block), 0.03, atol=1e-5)
+    np.testing.assert_array_equal(np.sign(to_block), np.sign(goal[:, 5] - start[:, 5]))
+    np.testing.assert_allclose(goal[:, 4], goal[:, 0], atol=1e-6)
 
 
 def test_push_keeps_the_fingers_closed():

@@ -1,4 +1,15 @@
-"""Contrastive RL: a critic fitted by a contrastive loss, an actor that climbs it."""
+"""Contrastive RL: a critic fitted by a contrastive loss, an actor that climbs it.
+
+What differs from the released code of Eysenbach et al. (2022):
+
+* layer norm, a learned constant in the critic, InfoNCE losses and the energies `l2` and
+  `cosine` are additions; `layer_norm=False` and the defaults give the paper's networks;
+* each goal is encoded once a batch, for the critic's loss and for the actor's;
+* the weight of the entropy is fixed, where the paper adapts it for pixels;
+* with cloning (`bc`) f is divided by its mean absolute value, the goals of the actor
+  stay half own futures and half others', only own futures are cloned, and there is one
+  critic: the paper does not divide, takes own futures only, and the minimum of two.
+"""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,65 +23,25 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
 from crl_mini.actor import Actor
-from crl_mini.critic import ENERGIES, Critic, paired
-from crl_mini.encoders import Spec
+from crl_mini.agents.base import CriticSettings, Metrics, cloned, specs
+from crl_mini.critic import Critic, paired
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import Batch
 
-Metrics = dict[str, Float[Array, ""]]
-
 
 @dataclass(frozen=True)
-class CRLConfig:
+class CRLConfig(CriticSettings):
     """Settings of :class:`CRL`. Defaults are the paper's where it states them."""
 
     loss: str = "nce"
-    """Contrastive loss: a name in `losses.LOSSES`."""
-    energy: str = "dot"
-    """Similarity of phi and psi: a name in `critic.ENERGIES`."""
-    gamma: float = 0.99
-    """Discount: goals lie 1 / (1 - gamma) steps ahead on average."""
-    repr_dim: int = 64
-    """Dimension D of phi and psi."""
-    hidden: tuple[int, ...] = (256, 256)
-    """Width of each hidden layer, in every tower."""
-    layer_norm: bool = True
-    """Layer norm after each hidden layer (the paper: none)."""
-    batch_size: int = 256
-    """Rows of a batch, B; each has B - 1 negatives."""
-    learning_rate: float = 3e-4
-    """Adam's step size, for critic and actor."""
-    decay_steps: int = 0
-    """Steps over which the step size falls to zero on a cosine; 0 keeps it constant."""
+    """Contrastive loss: a name in `losses.LOSSES`; a row has B - 1 negatives."""
     logsumexp: float = 0.0
     """Weight of the logsumexp penalty."""
-    entropy: float = 0.0
-    """Weight of the actor's entropy; also the temperature of discrete policies."""
-    bc: float = 0.0
-    """Share of behavioural cloning in the actor's loss, in [0, 1]."""
 
     def __post_init__(self):
+        super().__post_init__()
         checks.one_of("loss", self.loss, LOSSES)
-        checks.one_of("energy", self.energy, ENERGIES)
-        checks.inside("gamma", self.gamma, 0, 1)
-        checks.at_least("repr_dim", self.repr_dim, 1)
-        checks.at_least("batch_size", self.batch_size, 2)
-        checks.inside("learning_rate", self.learning_rate, 0, 1)
-        checks.at_least("decay_steps", self.decay_steps, 0)
         checks.at_least("logsumexp", self.logsumexp, 0)
-        checks.at_least("entropy", self.entropy, 0)
-        if not 0 <= self.bc <= 1:
-            raise ValueError(f"bc must lie in [0, 1]; got {self.bc}")
-        if not self.hidden:
-            raise ValueError("hidden must hold one width or more; got none")
-
-    def adam(self) -> optax.GradientTransformation:
-        """The optimiser, with its step-size schedule."""
-        if not self.decay_steps:
-            return optax.adam(self.learning_rate)
-        return optax.adam(
-            optax.cosine_decay_schedule(self.learning_rate, self.decay_steps)
-        )
 
 
 def critic_loss(critic: Critic, batch: Batch, config: CRLConfig):
@@ -90,10 +61,10 @@ def critic_loss(critic: Critic, batch: Batch, config: CRLConfig):
 
 def actor_loss(
     actor: Actor,
-    critic: Critic,
+    critic: nnx.Module,
     batch: Batch,
-    psi: Float[Array, "B D"],
-    config: CRLConfig,
+    psi: Float[Array, "B *D"],
+    config: CriticSettings,
     *,
     key: PRNGKeyArray,
 ):
@@ -101,7 +72,8 @@ def actor_loss(
 
     `psi` are the critic's goal representations, computed once for the critic's loss;
     each state is paired with its own future and with that of the row before. The
-    cloning term asks for the action that was taken on the way to the own future.
+    cloning term asks for the action that was taken on the way to the own future; with
+    it the first term is divided by the mean of abs(f).
 
     Source: :eq:`actor-loss`; Eysenbach et al. (2022), Alg. 1 and released code.
     """
@@ -113,7 +85,7 @@ def actor_loss(
     loss = (config.entropy * log_prob - f).mean()
     if config.bc:
         cloning = -actor.log_prob(batch.s, batch.g, batch.a).mean()
-        loss = (1 - config.bc) * loss + config.bc * cloning
+        loss = cloned(loss, f, cloning, config.bc)
     return loss, {"actor_f": f.mean(), "log_prob": log_prob.mean()}
 
 
@@ -126,17 +98,19 @@ class CRL:
     critic plus `entropy` times the policy's entropy is a softmax of the critic.
     """
 
-    config: CRLConfig = field(metadata={"static": True})
-    critic: Critic
+    config: CriticSettings = field(metadata={"static": True})
+    critic: nnx.Module
     actor: Actor | None
     optimizer: optax.OptState
     key: PRNGKeyArray
     step: Array
 
+    critic_class = Critic
+
     @classmethod
     def create(
         cls,
-        config: CRLConfig,
+        config: CriticSettings,
         observation_spec: spaces.Space,
         action_spec: spaces.Space,
         *,
@@ -147,11 +121,10 @@ class CRL:
 
         Without a `goal_spec`, goals are observations.
         """
-        observation, action = Spec.of(observation_spec), Spec.of(action_spec)
-        goal = observation if goal_spec is None else Spec.of(goal_spec)
+        observation, action, goal = specs(observation_spec, action_spec, goal_spec)
         key, for_critic, for_actor = jax.random.split(key, 3)
         sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
-        critic = Critic(
+        critic = cls.critic_class(
             observation,
             action,
             goal,
@@ -170,19 +143,24 @@ class CRL:
     @jax.jit
     def update(self, batch: Batch) -> tuple["CRL", Metrics]:
         """One gradient step of critic and actor on one batch."""
-        config, (critic, actor) = self.config, (self.critic, self.actor)
-        for_critic = jax.value_and_grad(critic_loss, has_aux=True)
-        (loss, (logits, psi)), grads = for_critic(critic, batch, config)
+        fit = jax.value_and_grad(critic_loss, has_aux=True)
+        (loss, (logits, psi)), grads = fit(self.critic, batch, self.config)
         metrics = {"loss": loss, **logit_metrics(logits)}
-        actor_grads = None
-        if actor is not None:
-            for_actor = jax.grad(actor_loss, has_aux=True)
+        return self.descend(batch, psi, grads, metrics)
+
+    def descend(self, batch: Batch, psi, critic_grads, metrics: Metrics):
+        """Move the critic against its gradient, and an actor up the critic."""
+        config, actor_grads = self.config, None
+        if self.actor is not None:
+            climb = jax.grad(actor_loss, has_aux=True)
             key = jax.random.fold_in(self.key, self.step)
-            actor_grads, more = for_actor(actor, critic, batch, psi, config, key=key)
-            metrics |= more
-        grads = (grads, actor_grads)
+            actor_grads, more = climb(
+                self.actor, self.critic, batch, psi, config, key=key
+            )
+            metrics = metrics | more
+        grads = (critic_grads, actor_grads)
         changes, optimizer = config.adam().update(grads, self.optimizer)
-        critic, actor = optax.apply_updates((critic, actor), changes)
+        critic, actor = optax.apply_updates((self.critic, self.actor), changes)
         new = {"critic": critic, "actor": actor, "optimizer": optimizer}
         return replace(self, **new, step=self.step + 1), metrics
 

@@ -125,7 +125,7 @@ class Task:
         return np.array([*self.hand(place, here), *object_])
 
     def succeeded(self, state, goal):
-        """Is the part of the state that the task is about near the goal's? (*B)
+        """Is the part of the state that the task is about near the goal's?
 
         For arrays of NumPy and of JAX alike.
         """
@@ -291,7 +291,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     def _scene(self, size: tuple[int, int]):
         from crl_mini.envs.pixels import Scene
 
-        return Scene.of(self.model, size=size)
+        return Scene.of(self.model, size=size, shadows=True)  # they tell heights
 
     @property
     def state(self) -> Float32[np.ndarray, "N S"]:

@@ -1,0 +1,109 @@
+"""What the agents share: settings, spaces, and slow copies of networks."""
+
+from dataclasses import dataclass
+
+import jax
+import optax
+from gymnasium import spaces
+from jaxtyping import Array, Float
+
+from crl_mini import checks
+from crl_mini.critic import ENERGIES
+from crl_mini.encoders import Spec
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of every agent. Defaults are the paper's where it states them."""
+
+    gamma: float = 0.99
+    """Discount: goals lie 1 / (1 - gamma) steps ahead on average."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Width of each hidden layer, in every tower."""
+    layer_norm: bool = True
+    """Layer norm after each hidden layer (the paper: none)."""
+    batch_size: int = 256
+    """Rows of a batch, B."""
+    learning_rate: float = 3e-4
+    """Adam's step size, for all networks."""
+    decay_steps: int = 0
+    """Steps over which the step size falls to zero on a cosine; 0 keeps it constant."""
+
+    def __post_init__(self):
+        checks.inside("gamma", self.gamma, 0, 1)
+        checks.at_least("batch_size", self.batch_size, 2)
+        checks.inside("learning_rate", self.learning_rate, 0, 1)
+        checks.at_least("decay_steps", self.decay_steps, 0)
+        if not self.hidden:
+            raise ValueError("hidden must hold one width or more; got none")
+
+    def adam(self) -> optax.GradientTransformation:
+        """The optimiser, with its step-size schedule."""
+        if not self.decay_steps:
+            return optax.adam(self.learning_rate)
+        return optax.adam(
+            optax.cosine_decay_schedule(self.learning_rate, self.decay_steps)
+        )
+
+
+@dataclass(frozen=True)
+class CriticSettings(Settings):
+    """Settings of the agents whose critic is f(s, a, g) = energy(phi(s, a), psi(g))."""
+
+    energy: str = "dot"
+    """Similarity of phi and psi: a name in `critic.ENERGIES`."""
+    repr_dim: int = 64
+    """Dimension D of phi and psi."""
+    entropy: float = 0.0
+    """Weight of the actor's entropy; also the temperature of discrete policies."""
+    bc: float = 0.0
+    """Share of behavioural cloning in the actor's loss, in [0, 1]: see `cloned`."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.one_of("energy", self.energy, ENERGIES)
+        checks.at_least("repr_dim", self.repr_dim, 1)
+        checks.at_least("entropy", self.entropy, 0)
+        check_share("bc", self.bc)
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless 0 <= value <= 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1]; got {value}")
+
+
+def specs(
+    observation: spaces.Space, action: spaces.Space, goal: spaces.Space | None
+) -> tuple[Spec, Spec, Spec]:
+    """What networks must know of the three spaces; goals None are observations."""
+    goal = observation if goal is None else goal
+    return Spec.of(observation), Spec.of(action), Spec.of(goal)
+
+
+def cloned(
+    climb: Float[Array, ""],
+    values: Float[Array, " B"],
+    cloning: Float[Array, ""],
+    bc: float,
+) -> Float[Array, ""]:
+    """Actor's loss with cloning: (1 - bc) climb / mean abs(values) + bc cloning.
+
+    `values` are the critic's; their mean is a constant to the gradient. Because of it a
+    share `bc` means the same whatever their size. The weight 2.5 of TD3+BC is the share
+    2 / 7.
+
+    Source: Fujimoto and Gu (2021), Eq. 5.
+    """
+    scale = jax.lax.stop_gradient(abs(values).mean())
+    return (1 - bc) * climb / scale + bc * cloning
+
+
+def polyak(slow, fast, tau: float):
+    """Networks that follow others: (1 - tau) slow + tau fast, for each parameter.
+
+    Source: Lillicrap et al. (2016), Alg. 1.
+    """
+    return jax.tree.map(lambda old, new: (1 - tau) * old + tau * new, slow, fast)

@@ -1,0 +1,171 @@
+"""C-learning: the classifier of contrastive RL, learned by temporal differences.
+
+Contrastive RL sees futures of the policy that made the data. C-learning needs one step
+only, (s, a, s'), asks what the classifier says of s', and so learns about the futures
+of the policy that it is learning. `nce` adds the loss on whole futures.
+
+What differs from Eysenbach et al. (2021) and the code released with Eysenbach et al.
+(2022): layer norm, the energies `l2` and `cosine`, and the critic's constant are
+additions; random goals are futures of other rows, as for the actor, where the released
+code takes their next states; `nce` counts each of the two losses once for every row,
+where it divides the rows among them, with the same mean.
+"""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from crl_mini import checks
+from crl_mini.agents.base import CriticSettings, Metrics, polyak
+from crl_mini.agents.crl import CRL
+from crl_mini.critic import Critic, paired, pairwise
+from crl_mini.replay import Batch
+
+LARGEST = 20.0  # of the weights, as in the original
+
+
+@dataclass(frozen=True)
+class CLearningConfig(CriticSettings):
+    """Settings of :class:`CLearning`. Defaults are the paper's where it states them."""
+
+    tau: float = 0.005
+    """Share of the new critic that the target critic takes over in each step."""
+    nce: bool = False
+    """Add the contrastive loss on whole futures: NCE + C-learning."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.inside("tau", self.tau, 0, 1)
+
+
+def bootstrap_weights(logits: Float[Array, " B"]) -> Float[Array, " B"]:
+    """How much likelier is g after (s', a') than on average, v / (1 - v), 20 at most.
+
+    v = sigmoid(logits) is the target critic's answer, so the ratio is exp(logits).
+
+    Source: Eysenbach et al. (2021), Sec. 5.
+    """
+    return jnp.exp(jnp.minimum(logits, jnp.log(LARGEST)))
+
+
+def c_learning_loss(
+    reached: Float[Array, "B K"],
+    random: Float[Array, "B K"],
+    weights: Float[Array, " B"],
+    gamma: float,
+) -> Float[Array, ""]:
+    """One-step loss of K critics whose optimum is log p_gamma(g | s, a) - log p(g).
+
+    `reached` are logits f(s, a, s') of the next states, `random` those of goals g drawn
+    from p(g), and `weights` the target's density ratios at (s', a'~pi, g).
+
+    Source: Eysenbach et al. (2021), Eq. 9 and Alg. 1.
+    """
+    is_next = (1 - gamma) * jax.nn.softplus(-reached)
+    is_later = gamma * weights[:, None] * jax.nn.softplus(-random)
+    return (is_next + is_later + jax.nn.softplus(random)).mean()
+
+
+def nce_loss(
+    future: Float[Array, "B K"], random: Float[Array, "B K"]
+) -> Float[Array, ""]:
+    """Binary NCE with one negative a row: the same optimum, for the data's policy."""
+    return (jax.nn.softplus(-future) + jax.nn.softplus(random)).mean()
+
+
+class TwinCritic(nnx.Module):
+    """Two critics in one; their representations are (B, 2, D), their logit the smaller.
+
+    It answers as `Critic` does.
+    """
+
+    def __init__(self, *spaces, **settings):
+        self.critics = nnx.List([Critic(*spaces, **settings) for _ in range(2)])
+        self.action = self.critics[0].action
+
+    def phi(self, s, a) -> Float[Array, "B 2 D"]:
+        """Representations of states and actions."""
+        return jnp.stack([critic.phi(s, a) for critic in self.critics], axis=1)
+
+    def psi(self, g) -> Float[Array, "B 2 D"]:
+        """Representations of goals."""
+        return jnp.stack([critic.psi(g) for critic in self.critics], axis=1)
+
+    def both(self, phi, psi, *, pairs=pairwise):
+        """Logits of each critic: (B, G, 2), or (B, 2) with ``pairs=paired``."""
+        rows = enumerate(self.critics)
+        of = [c.logits(phi[:, k], psi[:, k], pairs=pairs) for k, c in rows]
+        return jnp.stack(of, axis=-1)
+
+    def logits(self, phi, psi, *, pairs=pairwise):
+        """The smaller logit of the two."""
+        return self.both(phi, psi, pairs=pairs).min(-1)
+
+    def __call__(self, s, a, g) -> Float[Array, "B G"]:
+        """Logits of every (s_i, a_i) with every g_j."""
+        return self.logits(self.phi(s, a), self.psi(g))
+
+
+def critic_loss(
+    critic: TwinCritic,
+    batch: Batch,
+    weights: Float[Array, " B"],
+    config: CLearningConfig,
+):
+    """Loss of a batch; random goals are those of the row before.
+
+    Returns the loss and (reached (B, 2), random (B, 2), psi (B, 2, D)).
+
+    Source: Eysenbach et al. (2021), Alg. 1; Eysenbach et al. (2022), released code.
+    """
+    phi, psi = critic.phi(batch.s, batch.a), critic.psi(batch.g)
+    reached = critic.both(phi, critic.psi(batch.next_g), pairs=paired)
+    random = critic.both(phi, jnp.roll(psi, 1, axis=0), pairs=paired)
+    loss = c_learning_loss(reached, random, weights, config.gamma)
+    if config.nce:
+        loss += nce_loss(critic.both(phi, psi, pairs=paired), random)
+    return loss, (reached, random, psi)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CLearning(CRL):
+    """Agent: contrastive RL with another loss of the critic; `target` follows it."""
+
+    target: TwinCritic | None = None
+
+    critic_class = TwinCritic
+
+    @classmethod
+    def create(cls, *spaces, **settings) -> "CLearning":
+        """Fresh networks: see `CRL.create`."""
+        agent = super().create(*spaces, **settings)
+        return replace(agent, target=jax.tree.map(jnp.copy, agent.critic))
+
+    @jax.jit
+    def update(self, batch: Batch) -> tuple["CLearning", Metrics]:
+        """One gradient step of critic and actor, then one of the target towards it."""
+        fit = jax.value_and_grad(critic_loss, has_aux=True)
+        weights = self.weights(batch)
+        (loss, more), grads = fit(self.critic, batch, weights, self.config)
+        reached, random, psi = more
+        metrics = {
+            "loss": loss,
+            "positive": reached.mean(),
+            "negative": random.mean(),
+            "weight": weights.mean(),
+        }
+        agent, metrics = self.descend(batch, psi, grads, metrics)
+        target = polyak(self.target, agent.critic, self.config.tau)
+        return replace(agent, target=target), metrics
+
+    def weights(self, batch: Batch) -> Float[Array, " B"]:
+        """The target's density ratios at the next state and the policy's action."""
+        key = jax.random.fold_in(jax.random.fold_in(self.key, self.step), 1)
+        g = jnp.roll(batch.g, 1, axis=0)
+        a = self.act(batch.next_s, g, key=key)
+        phi, psi = self.target.phi(batch.next_s, a), self.target.psi(g)
+        return bootstrap_weights(self.target.logits(phi, psi, pairs=paired))

@@ -1,0 +1,76 @@
+"""Goal-conditioned behavioural cloning: do what was done on the way to the goal.
+
+The paper's baseline, on the triples (s, a, future g) that contrastive RL learns from.
+What differs: layer norm is an addition.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from gymnasium import spaces
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from crl_mini.actor import Actor
+from crl_mini.agents.base import Metrics, Settings, specs
+from crl_mini.replay import Batch
+
+
+@dataclass(frozen=True)
+class GCBCConfig(Settings):
+    """Settings of :class:`GCBC`: those of every agent."""
+
+
+def cloning_loss(actor: Actor, batch: Batch) -> Float[Array, ""]:
+    """Minus the mean log density of the actions, given where they led; in nats.
+
+    Source: Ghosh et al. (2021); Eysenbach et al. (2022), released code.
+    """
+    return -actor.log_prob(batch.s, batch.g, batch.a).mean()
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class GCBC:
+    """Agent: immutable, `update` returns a new one. It has no critic."""
+
+    config: GCBCConfig = field(metadata={"static": True})
+    actor: Actor
+    optimizer: optax.OptState
+    step: Array
+
+    @classmethod
+    def create(
+        cls,
+        config: GCBCConfig,
+        observation_spec: spaces.Space,
+        action_spec: spaces.Space,
+        *,
+        key: PRNGKeyArray,
+        goal_spec: spaces.Space | None = None,
+    ) -> "GCBC":
+        """A fresh actor for the spaces; without a `goal_spec`, goals are observations.
+
+        Errors: ``ValueError`` for actions that are no bounded `Box`.
+        """
+        observation, action, goal = specs(observation_spec, action_spec, goal_spec)
+        sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
+        actor = Actor(observation, action, goal, rngs=nnx.Rngs(key), **sizes)
+        return cls(config, actor, config.adam().init(actor), jnp.zeros((), int))
+
+    @jax.jit
+    def update(self, batch: Batch) -> tuple["GCBC", Metrics]:
+        """One gradient step of the actor on one batch."""
+        loss, grads = jax.value_and_grad(cloning_loss)(self.actor, batch)
+        changes, optimizer = self.config.adam().update(grads, self.optimizer)
+        actor = optax.apply_updates(self.actor, changes)
+        new = {"actor": actor, "optimizer": optimizer, "step": self.step + 1}
+        return replace(self, **new), {"loss": loss}
+
+    @partial(jax.jit, static_argnames="greedy")
+    def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
+        """Actions (B, A) for states and goals: drawn, or with `greedy` the mode."""
+        return self.actor.mode(s, g) if greedy else self.actor.sample(s, g, key=key)[0]

@@ -1,0 +1,213 @@
+"""What holds for every agent: one protocol, seeds, spaces, learning; shared parts."""
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import line
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from crl_mini.agents import AGENTS
+from crl_mini.agents.base import cloned, polyak
+from crl_mini.envs.play import Wander
+from crl_mini.evaluate import rollout, rollouts
+from crl_mini.replay import Batch, Replay
+from crl_mini.train import updates
+
+PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))
+TINY = {"hidden": (16,), "batch_size": 32}
+
+
+def create(name, seed=0, observation=PLACE, action=MOVE, goal=None, **settings):
+    agent, config = AGENTS[name]
+    config, key = config(**TINY | settings), jax.random.key(seed)
+    return agent.create(config, observation, action, goal_spec=goal, key=key)
+
+
+def batch_of(n=32, seed=0):
+    x = np.random.default_rng(seed).uniform(-1, 1, (5, n, 2)).astype(np.float32)
+    return Batch(*map(jnp.asarray, x))
+
+
+def arrays(agent):
+    """All numbers of an agent, random keys too."""
+    leaves = jax.tree.leaves(agent)
+    is_key = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves]
+    keys = zip(leaves, is_key, strict=True)
+    return [np.asarray(jax.random.key_data(x) if k else x) for x, k in keys]
+
+
+def same(a, b):
+    return all((x == y).all() for x, y in zip(arrays(a), arrays(b), strict=True))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_update_is_deterministic_and_leaves_the_old_agent(name):
+    agent = create(name)
+    before = [x.copy() for x in arrays(agent)]
+    (one, metrics), (again, _) = agent.update(batch_of()), agent.update(batch_of())
+    assert type(one) is AGENTS[name][0]
+    assert same(one, again)
+    assert not same(one, agent)
+    assert all((x == y).all() for x, y in zip(before, arrays(agent), strict=True))
+    assert int(one.step) == 1
+    assert "loss" in metrics
+    assert all(m.shape == () and np.isfinite(m) for m in metrics.values())
+    other, _ = agent.update(batch_of(seed=1))
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_one_seed_repeats_and_two_differ(name):
+    assert same(create(name, 0), create(name, 0))
+    networks = [jax.tree.leaves(create(name, seed).actor) for seed in (0, 1)]
+    assert any((x != y).any() for x, y in zip(*networks, strict=True))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_acting_is_batched_within_bounds_and_repeats(name):
+    low, high = np.float32([-3, 0]), np.float32([1, 5])
+    agent = create(name, action=spaces.Box(low, high))
+    s, g = jax.random.uniform(jax.random.key(0), (2, 500, 2), minval=-1)
+    one, again, other = (agent.act(s, g, key=jax.random.key(k)) for k in (1, 1, 2))
+    greedy = [agent.act(s, g, key=jax.random.key(k), greedy=True) for k in (1, 2)]
+    np.testing.assert_array_equal(one, again)
+    np.testing.assert_array_equal(*greedy)
+    assert (one != other).any()
+    assert one.shape == (500, 2)
+    for a in (one, greedy[0]):
+        assert (a >= low).all()
+        assert (a <= high).all()
+    assert greedy[0].std(0).min() > 0
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_pictures_as_goals_of_other_observations(name):
+    picture = spaces.Box(0, 255, (4, 4, 3), np.uint8)
+    agent = create(name, goal=picture)
+    g = np.random.default_rng(0).integers(256, size=(2, 32, 4, 4, 3), dtype=np.uint8)
+    batch = batch_of()._replace(g=jnp.asarray(g[0]), next_g=jnp.asarray(g[1]))
+    updated, metrics = agent.update(batch)
+    assert all(np.isfinite(x).all() for x in arrays(updated))
+    assert np.isfinite(metrics["loss"])
+    assert agent.act(batch.s, batch.g, key=jax.random.key(0)).shape == (32, 2)
+
+
+@pytest.fixture(scope="module")
+def walks():
+    """Random walks on a line, where a goal is one of three numbers that are seen."""
+    env = gymnasium.make_vec("line:Line-v0", num_envs=100)
+    data = rollouts(env, Wander(env.single_action_space, seed=0), 12, 400, seed=0)
+    replay = Replay.from_trajectories(data.observations, data.actions, data.achieved)
+    return env, replay
+
+
+LEARN = {"gamma": 0.8, "hidden": (32,), "batch_size": 64, "learning_rate": 0.01}
+BY_AGENT = {
+    "crl": {"energy": "l2"},
+    "gcbc": {},
+    "td3_her": {"tau": 0.05},
+    "c_learning": {"energy": "l2", "tau": 0.05},
+}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_it_learns_where_goals_are_no_observations(name, walks):
+    env, replay = walks
+    space, action = env.single_observation_space, env.single_action_space
+    agent, config = AGENTS[name]
+    near = {"success": lambda x, g: abs(x - g)[:, 0] < line.NEAR}
+    agent = agent.create(
+        config(**LEARN | BY_AGENT[name]),
+        space["observation"],
+        action,
+        goal_spec=space["achieved_goal"],
+        key=jax.random.key(0),
+        **(near if name == "td3_her" else {}),
+    )
+
+    def reached(agent):
+        def greedy(s, g, key):
+            return agent.act(s, g, key=key, greedy=True)
+
+        return rollout(env, greedy, line.LENGTH, seed=1).ever.mean()
+
+    assert reached(agent) < 0.6
+    agent, _ = updates(agent, replay, 600, key=jax.random.key(1))
+    assert reached(agent) > 0.9
+
+
+def test_polyak_by_hand():
+    slow, fast = {"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([3.0, -2.0])}
+    np.testing.assert_allclose(polyak(slow, fast, 0.25)["w"], [1.5, 1.0])
+
+
+@pytest.mark.parametrize("name", ["td3_her", "c_learning"])
+def test_targets_follow_the_networks_of_the_same_step(name):
+    agent = create(name, tau=0.1)
+    updated, _ = agent.update(batch_of())
+    pairs = {
+        "td3_her": lambda x: (x.targets, (x.critic, x.actor)),
+        "c_learning": lambda x: (x.target, x.critic),
+    }[name]
+    before, (after, fast) = pairs(agent)[0], pairs(updated)
+    assert same(*pairs(agent))
+    for old, new, x in zip(*map(arrays, (before, after, fast)), strict=True):
+        np.testing.assert_allclose(new, 0.9 * old + 0.1 * x, rtol=1e-5, atol=1e-7)
+    assert not same(before, after)
+
+
+def test_a_share_of_cloning_does_not_depend_on_the_size_of_the_critic():
+    def gradient(size):
+        def loss(a):
+            values = size * (a - jnp.arange(3.0))
+            return cloned(-values.mean(), values, a**2, 0.25)
+
+        return jax.grad(loss)(5.0)
+
+    # Values 5, 4, 3: their mean is 4.
+    np.testing.assert_allclose(gradient(1.0), 0.75 * -1 / 4 + 0.25 * 10, rtol=1e-6)
+    np.testing.assert_allclose(gradient(100.0), gradient(1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"gamma": 1.0}, r"gamma must lie inside \(0, 1\); got 1.0"),
+        ({"gamma": 0.0}, r"gamma must lie inside \(0, 1\)"),
+        ({"batch_size": 1}, "batch_size must be at least 2"),
+        ({"learning_rate": 0.0}, "learning_rate must lie inside"),
+        ({"decay_steps": -1}, "decay_steps must be at least 0"),
+        ({"hidden": ()}, "hidden must hold one width or more"),
+    ],
+)
+def test_bad_settings_get_one_clear_line(name, setting, message):
+    with pytest.raises(ValueError, match=message):
+        AGENTS[name][1](**setting)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("td3_her", {"future": 1.1}, r"future must lie in \[0, 1\]; got 1.1"),
+        ("td3_her", {"bc": -0.1}, r"bc must lie in \[0, 1\]"),
+        ("td3_her", {"tau": 1.0}, r"tau must lie inside \(0, 1\)"),
+        ("td3_her", {"smoothing": -1.0}, "smoothing must be at least 0"),
+        ("td3_her", {"smoothing_clip": -1.0}, "smoothing_clip must be at least 0"),
+        ("td3_her", {"exploration": -1.0}, "exploration must be at least 0"),
+        ("c_learning", {"tau": 0.0}, r"tau must lie inside \(0, 1\)"),
+        ("c_learning", {"energy": "manhattan"}, "energy must be one of dot, l2, cos"),
+        ("c_learning", {"bc": 1.5}, r"bc must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_settings_of_one_agent_get_one_clear_line(name, setting, message):
+    with pytest.raises(ValueError, match=message):
+        AGENTS[name][1](**setting)
+
+
+@pytest.mark.parametrize("name", ["gcbc", "td3_her"])
+def test_agents_with_an_actor_alone_refuse_discrete_actions(name):
+    with pytest.raises(ValueError, match="action space must be a bounded Box"):
+        create(name, action=spaces.Discrete(3))

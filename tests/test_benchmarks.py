@@ -1,0 +1,167 @@
+"""The benchmarks: small runs, known ratios, a sanity check that sees what is wrong."""
+
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import simulation  # noqa: E402
+from simulation import FETCH, ONE, OURS, PROCESSES, RAYS, Contender  # noqa: E402
+
+
+def timed(what, obs, n, rates):
+    return Contender(what, obs, n, measure=None, rates=list(rates))
+
+
+def test_own_environments_are_measured_and_shown():
+    contenders = list(simulation.ours("Reach", (2,)))
+    simulation.take_turns(contenders, rounds=2, seconds=0.01)
+    rows = [contender.row for contender in contenders]
+    assert [tuple(row.values())[:3] for row in rows] == [
+        (ONE, "state", 1),
+        (OURS, "state", 2),
+        (ONE, "pixels", 1),
+        (OURS, "pixels", 2),
+        (RAYS, "shadows", 64),
+        (RAYS, "no shadows", 64),
+    ]
+    for contender, row in zip(contenders, rows, strict=True):
+        assert len(contender.rates) == 2
+        assert 0 < row["slowest"] <= row["fastest"]
+        assert (row["steps_per_second"] == "") == (row["contender"] == RAYS)
+        assert (row["frames_per_second"] == "") == (row["obs"] == "state")
+    lines = simulation.report(contenders).splitlines()
+    for line, row in zip(lines[1:], rows, strict=False):
+        assert line.startswith(row["contender"])
+        speed = row["steps_per_second"] or row["frames_per_second"]
+        assert f"{speed:,}" in line
+    assert "One simulation" in lines[-1]
+    assert len(lines) == 1 + len(rows) + 2
+
+
+def test_rates_count_control_steps_and_no_resets(monkeypatch):
+    clock = iter(range(1000))  # every look at the clock takes a second
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert simulation.per_second(lambda: 3, 4) == 3
+
+    space = SimpleNamespace(seed=lambda seed: None, sample=lambda: 0)
+    ends = iter([[False, False], [True, True], [False, False], [False, True]])
+    env = SimpleNamespace(
+        num_envs=2,
+        action_space=space,
+        reset=lambda seed: None,
+        step=lambda action: (0, 0, 0, np.array(next(ends)), {}),
+    )
+    act = simulation.acting(env)
+    assert [act(), act(), act()] == [0, 2, 1]
+
+
+def test_a_single_environment_is_reset_when_its_episode_ends():
+    env = simulation.gymnasium.make("crl_mini/Reach-v0", max_episode_steps=3)
+    act = simulation.acting(env)
+    assert [act() for _ in range(10)] == [1] * 10
+    env.close()
+
+
+def test_ratios_are_medians_of_the_rounds_against_the_fastest_form():
+    contenders = [
+        timed(OURS, "pixels", 16, [1, 1, 1]),
+        timed(OURS, "pixels", 64, [100, 40, 90]),
+        timed(OURS, "state", 64, [50, 50, 50]),
+        timed(PROCESSES, "pixels", 2, [10, 20, 30]),
+        timed(PROCESSES, "pixels", 16, [5, 5, 5]),
+        timed(FETCH, "state", 2, [5, 10, 5]),
+    ]
+    processes, fetch = simulation.comparisons(contenders)
+    assert list(processes.values()) == [PROCESSES, "pixels", 2, 64, 3, 2, 10]
+    assert list(fetch.values()) == [FETCH, "state", 2, 64, 10, 5, 10]
+    shown = simulation.report(contenders)
+    assert f"3.0 times as fast as {PROCESSES} in 2 processes (2.0 to 10.0)" in shown
+
+
+def test_what_cannot_run_is_said(capsys):
+    assert simulation.opengl(["disabled"]) is None
+    args = SimpleNamespace(task="Reach", fetch_python=None, processes=[])
+    with ExitStack() as stack:
+        assert list(simulation.others(stack, args, None)) == []
+    assert "apt install libegl1" in capsys.readouterr().out
+
+
+def test_others_run_in_processes_of_their_own(capsys):
+    """No OpenGL here: only the row of states, which draws nothing."""
+    args = SimpleNamespace(task="Reach", fetch_python=None, processes=[])
+    with ExitStack() as stack:
+        (one,) = simulation.others(stack, args, ("disabled", "nothing"))
+        assert (one.what, one.obs) == (PROCESSES, "state")
+        assert one.measure(0.05) > 0
+        assert one.measure.versions["mujoco"]
+    assert one.measure.process.returncode == 0
+    assert "Environments from elsewhere" in capsys.readouterr().out
+
+
+def test_a_contender_that_dies_says_why(tmp_path):
+    with (tmp_path / "errors").open("w+") as errors:
+        settings = (PROCESSES, "state", "Nonsense", "1")
+        with pytest.raises(RuntimeError, match="Nonsense"):
+            simulation.Elsewhere(sys.executable, "disabled", settings, errors)
+
+
+def test_random_steps_are_sane():
+    found = simulation.explore("Push", 64 * 100)
+    assert found["steps"] == 64 * 100
+    assert found["not finite"] == found["outside"] == found["warnings"] == 0
+    assert (found["lowest"] > [-0.16, -0.12, 0.015]).all()
+    assert (found["highest"] < [0.16, 0.12, 0.2]).all()
+    assert (found["lowest"] < found["highest"]).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [(1.0, "outside"), (np.nan, "warnings")],
+)
+def test_what_is_not_sane_is_seen(value, seen, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo keeps a log of its warnings
+    step = simulation.TabletopVector.step
+
+    def broken(env, actions):
+        step(env, actions)
+        env._qpos[3, 5] = value
+
+    monkeypatch.setattr(simulation.TabletopVector, "step", broken)
+    found = simulation.explore("Push", 1)
+    assert found[seen] > 0
+    assert (found["not finite"] > 0) == np.isnan(value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "Fly"], "--task must be one of Reach, Push"),
+        (["--rounds", "0"], "--rounds must be at least 1; got 0"),
+        (["--seconds", "-1"], "--seconds must lie inside"),
+        (["--processes", "0"], "--processes must be at least 1; got 0"),
+        (["--fetch-python", "/nowhere/python"], "/nowhere/python is no program"),
+        (["--out", "/dev/null/here"], "Not a directory"),
+        (["--wrong"], "unrecognized arguments: --wrong"),
+    ],
+)
+def test_wrong_arguments_get_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        simulation.main(arguments)
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_it_starts_as_a_program():
+    command = [sys.executable, BENCHMARKS / "simulation.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--fetch-python" in done.stdout
