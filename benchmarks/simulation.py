@@ -42,7 +42,7 @@ from crl_mini.__main__ import Parser
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import OBJECT, OBS_TYPES, PIXELS, TASKS, TabletopVector
-from crl_mini.train import device, table, text, versions, write
+from crl_mini.files import device, table, text, versions, write
 
 SIMULATIONS = (1, 16, 64, 256)
 MANY = 64  # simulations in the comparison with others

@@ -98,18 +98,26 @@ GOAL_ENV = ("observation", "achieved_goal", "desired_goal")  # parts of an obser
 NOISY = 0.8  # noise of the data called noisy
 DATA = ("random", "play", "noisy")  # made on the fly; or a file of `collect`
 
-#: What makes each agent learn, on two CPU cores: everywhere, in the mazes (from random
-#: walks), and elsewhere (from play). CONTRIBUTING.md tells how they were found.
+#: What makes each agent learn on two CPU cores: everywhere, from random walks, from
+#: play. CONTRIBUTING.md tells how they were found.
 SETTINGS = {
     "crl": {"loss": "symmetric_infonce", "energy": "l2", "logsumexp": 0.1},
     "gcbc": {},
     "td3_her": {},
     "c_learning": {"energy": "l2"},
 }
-MAZE = {"gamma": 0.98, "learning_rate": 3e-3}
-IN_MAZES = {"crl": {"entropy": 0.02}, "c_learning": {"entropy": 0.02}}
-TABLE = {"gamma": 0.97, "learning_rate": 1e-3}
-ON_TABLE = {"crl": {"bc": 0.1}, "td3_her": {"bc": 0.9}, "c_learning": {"bc": 0.1}}
+RANDOM = {
+    "crl": {"gamma": 0.98, "learning_rate": 3e-3, "entropy": 0.02},
+    "gcbc": {"gamma": 0.98, "learning_rate": 3e-3},
+    "td3_her": {"gamma": 0.95, "learning_rate": 1e-3, "tau": 0.02},
+    "c_learning": {"gamma": 0.98, "learning_rate": 1e-3, "entropy": 0.02},
+}
+PLAY = {
+    "crl": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.3},
+    "gcbc": {"gamma": 0.97, "learning_rate": 1e-3},
+    "td3_her": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.9},
+    "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
+}
 
 SIZES = ("episodes", "steps", "every", "tests", "networks")
 SMALL = {"hidden": (16,), "batch_size": 32}
@@ -188,11 +196,11 @@ class Run:
 
     @property
     def settings(self) -> Settings:
-        """The agent's, for this task and preset."""
+        """The agent's, for these data and this preset."""
         preset, (_, config) = PRESETS[self.preset], AGENTS[self.agent]
-        parts = (MAZE, IN_MAZES) if self.in_maze else (TABLE, ON_TABLE)
-        own = SETTINGS[self.agent] | parts[0] | parts[1].get(self.agent, {})
-        return config(**own, decay_steps=preset["steps"], **preset["networks"])
+        more = (RANDOM if self.data == "random" else PLAY)[self.agent]
+        own = SETTINGS[self.agent] | more | preset["networks"]
+        return config(**own, decay_steps=preset["steps"])
 
     @property
     def config(self) -> dict:
