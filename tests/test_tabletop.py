@@ -211,6 +211,16 @@ def test_the_picture_of_a_goal_is_that_of_its_state():
     np.testing.assert_array_equal(now["desired_goal"], again)
 
 
+def test_a_seed_is_not_needed():
+    """Two fresh vectors without one differ, and a second reset goes on."""
+    envs = [vector("Reach", 2) for _ in range(2)]
+    first, other = (env.reset()[0]["observation"] for env in envs)
+    assert (first != other).any()
+    assert (envs[0].reset()[0]["observation"] != first).any()
+    begun = envs[0].reset(seed=3)[0]["observation"]
+    np.testing.assert_array_equal(begun, envs[1].reset(seed=3)[0]["observation"])
+
+
 def test_the_step_after_the_last_resets():
     env = vector("Reach", 2, max_episode_steps=3)
     first, _ = env.reset(seed=0)

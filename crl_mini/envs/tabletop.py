@@ -325,8 +325,8 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         super().reset(seed=seed)
         if seed is not None or self._rngs is None:
             first = self.np_random_seed if seed is None else seed
-            seeds = first + np.arange(self.num_envs)
-            self._rngs = [np.random.default_rng(s) for s in seeds]
+            ours = range(self.num_envs)  # Gymnasium's own seeds exceed 64 bits
+            self._rngs = [np.random.default_rng(first + i) for i in ours]
         return self.begin(self._rngs)
 
     def begin(self, rngs: list[np.random.Generator]):
