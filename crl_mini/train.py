@@ -255,6 +255,8 @@ class Run:
             if data.about["task"] != self.name:
                 has = f"{self.data} is of {data.about['task']}"
                 raise ValueError(f"data must be of {self.name}; {has}")
+            if data.about["obs_type"] != "state":
+                raise ValueError(f"data must be states; {self.data} holds pictures")
         return Replay.from_trajectories(data.observations, data.actions)
 
     def start(self, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:

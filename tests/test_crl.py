@@ -2,10 +2,8 @@
 
 import dataclasses
 
-import gymnasium
 import jax
 import jax.numpy as jnp
-import line
 import numpy as np
 import optax
 import pytest
@@ -14,8 +12,7 @@ from gymnasium import spaces
 from crl_mini import CRL, CRLConfig, GridMaze, Replay, occupancy, train_offline
 from crl_mini.agents.crl import actor_loss, critic_loss
 from crl_mini.critic import ENERGIES, paired
-from crl_mini.envs.play import Wander
-from crl_mini.evaluate import critic_table, rollout, rollouts, weighted_correlation
+from crl_mini.evaluate import critic_table, weighted_correlation
 from crl_mini.losses import LOSSES
 from crl_mini.replay import Batch
 
@@ -206,40 +203,6 @@ def test_one_seed_repeats_and_two_seeds_differ_in_networks_and_data():
     for first, again, other in zip(*trained, strict=True):
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
-
-
-def test_it_learns_where_goals_are_no_observations():
-    """A point on a line sees three numbers; a goal is one of them."""
-    env = gymnasium.make_vec("line:Line-v0", num_envs=100)
-    space, action = env.single_observation_space, env.single_action_space
-    walk = Wander(action, seed=0)
-    data = rollouts(env, walk, line.LENGTH, 400, seed=0)
-    replay = Replay.from_trajectories(data.observations, data.actions, data.achieved)
-    config = CRLConfig(
-        gamma=0.8,
-        energy="l2",
-        hidden=(32,),
-        repr_dim=8,
-        learning_rate=0.01,
-        batch_size=64,
-    )
-    agent = CRL.create(
-        config,
-        space["observation"],
-        action,
-        goal_spec=space["achieved_goal"],
-        key=jax.random.key(0),
-    )
-
-    def reached(agent):
-        def greedy(s, g, key):
-            return agent.act(s, g, key=key, greedy=True)
-
-        return rollout(env, greedy, line.LENGTH, seed=1).ever.mean()
-
-    assert reached(agent) < 0.5
-    agent, _ = train_offline(agent, replay, 600, key=jax.random.key(1), progress=False)
-    assert reached(agent) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,11 @@ def test_data_from_a_file(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Push", "--data", str(path)))
     assert "data must be of Push" in capsys.readouterr().err
+    frames = tmp_path / "frames.npz"
+    save(frames, collect("Reach", "pixels", "random", 1, progress=False))
+    with pytest.raises(SystemExit):
+        main(arguments(tmp_path / "x", "--task", "Reach", "--data", str(frames)))
+    assert "data must be states" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Reach", "--data", str(path)))
