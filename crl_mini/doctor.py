@@ -1,6 +1,5 @@
 """What is installed, on which machine, and how long things take here."""
 
-import os
 import platform
 import sys
 import time
@@ -12,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from crl_mini.agents.crl import CRL, CRLConfig
-from crl_mini.files import memory_gib
+from crl_mini.files import memory_gib, usable_cores
 from crl_mini.replay import Batch
 from crl_mini.train import PRESETS
 
@@ -22,13 +21,6 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "anywidget")
 JOBS = {
     "train --preset cpu, one maze and seed": PRESETS["cpu"]["steps"],
 }
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _median_seconds(step, seconds: float) -> float:

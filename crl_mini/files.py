@@ -19,10 +19,17 @@ def memory_gib() -> float:
         return float("nan")
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def device() -> str:
     """What the numbers were computed on."""
     if jax.default_backend() == "cpu":
-        return f"{os.cpu_count()} CPU cores"
+        return f"{usable_cores()} CPU core{'s' * (usable_cores() > 1)}"
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
