@@ -41,6 +41,31 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate(args: argparse.Namespace) -> int:
+    from crl_mini import checks, films
+    from crl_mini.evaluate import wilson
+    from crl_mini.train import restored
+
+    checks.at_least("--episodes", args.episodes, 1)
+    checks.at_least("--seed", args.seed, 0)
+    run, agent = restored(Path(args.agent))
+    if args.video:
+        films.check(run, args.video)
+        films.save(args.video, run, agent, args.episodes, seed=args.seed)
+    policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
+    tried = run.episodes(policy, args.episodes, length, seed=args.seed)
+
+    def said(worked):
+        low, high = wilson(int(worked.sum()), len(worked))
+        return f"{worked.mean():.1%} ({low:.0%} to {high:.0%})"
+
+    print(
+        f"{run.task}: of {args.episodes} goals reached {said(tried.ever)}, held at the "
+        f"end {said(tried.at_end)}; actions: {run.judged}; seed {args.seed}"
+    )
+    return 0
+
+
 def collect(args: argparse.Namespace) -> int:
     from crl_mini import collect as c
 
@@ -90,6 +115,16 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument("--resume", action="store_true", help="go on with a run")
     command.set_defaults(run=train)
+
+    text = "let a trained agent act for fresh goals; say how often it reaches them"
+    command = commands.add_parser("evaluate", help=text, description=text)
+    command.add_argument("--agent", required=True, help="folder of a run")
+    command.add_argument("--episodes", type=int, default=100, help="how many")
+    text = "a number from 0 up; training uses 10000 and 20000 + its own"
+    command.add_argument("--seed", type=int, default=30_000, help=text)
+    text = "film of up to 8 episodes, FILE.mp4 or FILE.gif, goals on the right"
+    command.add_argument("--video", type=Path, help=text)
+    command.set_defaults(run=evaluate)
 
     text = "let a scripted policy act on the tabletop; keep the episodes in a file"
     command = commands.add_parser("collect", help=text, description=text)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -380,3 +380,47 @@ class Run:
             "device": device(),
             "versions": versions(str(self.spec.entry_point).partition(".")[0]),
         }
+
+
+@dataclass(frozen=True)
+class Recorded(Run):
+    """A run as its files tell it, whatever presets and data there are today."""
+
+    recorded: dict = field(default_factory=dict)
+    """What `config.json` holds."""
+
+    def __post_init__(self):
+        pass  # all of it was checked when the run began
+
+    @property
+    def config(self) -> dict:
+        """What decided the result."""
+        return self.recorded
+
+    @property
+    def settings(self) -> Settings:
+        """The agent's, as it was trained."""
+        own = self.recorded["settings"]
+        return AGENTS[self.agent][1](**own | {"hidden": tuple(own["hidden"])})
+
+    @classmethod
+    def of(cls, config: dict, out: Path) -> "Recorded":
+        """The run that has this configuration."""
+        known = {f.name for f in fields(Run)} & set(config)
+        what = {"preset": ""} | {name: config[name] for name in known} | {"out": out}
+        return cls(**what, recorded=config)
+
+
+def restored(folder: Path) -> tuple[Recorded, Any]:
+    """The run of a folder and its agent, as the last checkpoint has it.
+
+    Errors: ``ValueError`` where the folder holds none, or one that does not fit.
+    """
+    try:
+        run = Recorded.of(json.loads((folder / "config.json").read_text()), folder)
+        return run, load(run.fresh(), folder / "checkpoint.safetensors")
+    except (
+        *(OSError, KeyError, TypeError, ValueError),
+        *(ImportError, gymnasium.error.Error),
+    ) as problem:
+        raise ValueError(f"{folder} holds no trained agent: {problem}") from problem

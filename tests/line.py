@@ -44,9 +44,22 @@ class Line(gymnasium.Env):
         return {name: np.array(value, np.float32) for name, value in values.items()}
 
 
-def register(name, length=LENGTH, **settings):
+class LineInPictures(Line):
+    """A line that draws itself: grey, as light as x is far to the right, 7 x 9."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, render_mode=None, **settings):
+        super().__init__(**settings)
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.full((7, 9, 3), 100 + 100 * self.x, np.uint8)
+
+
+def register(name, length=LENGTH, kind="Line", **settings):
     settings = {"action_space": spaces.Box(-1, 1, (1,))} | settings
-    where = {"entry_point": f"{__name__}:Line", "max_episode_steps": length}
+    where = {"entry_point": f"{__name__}:{kind}", "max_episode_steps": length}
     gymnasium.register(f"{name}-v0", kwargs=settings, **where)
 
 
@@ -59,3 +72,4 @@ register("LineWithoutBounds", action_space=spaces.Box(-np.inf, np.inf, (1,)))
 register("LineWithoutEnd", length=None)
 register("LineWithoutSuccess", success="solved")
 register("LineThatStops", ends_at=5)
+register("LineInPictures", kind="LineInPictures")

@@ -162,10 +162,16 @@ def test_picture_shows_point_and_goal():
     env.reset(seed=0)
     env._position, env._goal = np.array([1.5, 1.5]), np.array([4.5, 3.5])
     image = env.render()
-    assert image.shape == (5 * 16, 7 * 16, 3)
-    assert tuple(image[24, 24]) == (0, 90, 180)
-    assert tuple(image[56, 72]) == (230, 159, 0)
+    assert image.shape == (5 * 48, 7 * 48, 3)
+    assert tuple(image[72, 72]) == (0, 90, 180)
+    assert tuple(image[168, 216]) == (230, 159, 0)
     assert tuple(image[0, 0]) == (90, 90, 90)
+    assert tuple(image[49, 49]) == (245, 245, 245)
+    many = gymnasium.make_vec("crl_mini/PointMaze-U-v0", num_envs=2).unwrapped
+    many.reset(seed=0)
+    many._position[1], many._goal[1] = env._position, env._goal
+    np.testing.assert_array_equal(many.render()[1], image)
+    assert (many.render()[0] != image).any()
 
 
 def test_bad_input_gets_one_clear_line():

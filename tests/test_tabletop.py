@@ -59,6 +59,15 @@ def test_gymnasium_accepts_the_environment(task, obs_type):
 
 
 @each
+def test_pictures_of_the_goals_are_what_pixels_ask_for(task):
+    settings = {"obs_type": "pixels", "width": 64, "height": 64}
+    env = gymnasium.make_vec(f"crl_mini/{task}-v0", num_envs=3, **settings)
+    now, _ = env.reset(seed=0)
+    env.step(np.ones((3, 4)))
+    np.testing.assert_array_equal(env.render_goals(), now["desired_goal"])
+
+
+@each
 def test_an_episode_is_truncated_at_its_length(task):
     env = gymnasium.make(f"crl_mini/{task}-v0")
     env.reset(seed=0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from scipy.sparse.csgraph import shortest_path
 
 from crl_mini import checks
@@ -230,6 +230,21 @@ def _places(rng: np.random.Generator, walls: np.ndarray, n: int) -> np.ndarray:
     return (cells[rng.integers(len(cells), size=n)] + inside).astype(np.float32)
 
 
+def picture(
+    walls: Bool[np.ndarray, "H W"],
+    position: Float[np.ndarray, "2"],
+    goal: Float[np.ndarray, "2"],
+) -> UInt8[np.ndarray, "Y X 3"]:
+    """A maze from above, about 240 pixels high; the goal is orange, the point blue."""
+    size = 240 // len(walls)
+    image = np.where(walls[..., None], 90, 245).astype(np.uint8)
+    image = np.repeat(image.repeat(size, 0).repeat(size, 1), 3, axis=2)
+    yx = np.stack(np.indices(image.shape[:2]), -1) / size + 0.5 / size
+    for place, colour in ((goal, (230, 159, 0)), (position, (0, 90, 180))):
+        image[np.linalg.norm(yx - place[::-1], axis=-1) < 0.35] = colour
+    return image
+
+
 class PointMaze(gymnasium.Env):
     """A point in a maze, in Gymnasium's GoalEnv form.
 
@@ -266,18 +281,8 @@ class PointMaze(gymnasium.Env):
         return {"success": bool(compute_reward(self._position, self._goal))}
 
     def render(self):
-        """The maze from above, 16 pixels a cell; the goal is orange, the point blue."""
-        size = 16
-        image = np.where(self.walls[..., None], 90, 245).astype(np.uint8)
-        image = np.repeat(image.repeat(size, 0).repeat(size, 1), 3, axis=2)
-        yx = np.stack(np.indices(image.shape[:2]), -1) / size + 0.5 / size
-        for place, colour in (
-            (self._goal, (230, 159, 0)),
-            (self._position, (0, 90, 180)),
-        ):
-            near = np.linalg.norm(yx - place[::-1], axis=-1) < 0.35
-            image[near] = colour
-        return image
+        """The maze from above: see `picture`."""
+        return picture(self.walls, self._position, self._goal)
 
 
 class PointMazeVector(gymnasium.vector.VectorEnv):
@@ -290,10 +295,16 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
     metadata = {**PointMaze.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
     compute_reward = staticmethod(compute_reward)
 
-    def __init__(self, num_envs: int = 1, maze: str = "U", max_episode_steps: int = 50):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        maze: str = "U",
+        max_episode_steps: int = 50,
+        render_mode: str | None = None,
+    ):
         checks.at_least("num_envs", num_envs, 1)
         self.num_envs, self.walls = num_envs, walls_of(maze)
-        self.max_episode_steps = max_episode_steps
+        self.max_episode_steps, self.render_mode = max_episode_steps, render_mode
         self.single_observation_space, self.single_action_space = _spaces(self.walls)
         batch = partial(gymnasium.vector.utils.batch_space, n=num_envs)
         self.observation_space = batch(self.single_observation_space)
@@ -324,6 +335,11 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
 
     def _info(self) -> dict:
         return {"success": compute_reward(self._position, self._goal).astype(bool)}
+
+    def render(self) -> UInt8[np.ndarray, "N Y X 3"]:
+        """The maze from above, once for each point: see `picture`."""
+        places = zip(self._position, self._goal, strict=True)
+        return np.stack([picture(self.walls, *place) for place in places])
 
 
 LENGTHS = {"U": 50, "FourRooms": 100, "NineRooms": 100, "Spiral": 100}  # steps

@@ -340,6 +340,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self._place(np.stack(goals))
         self.goal_state = self.state
         self._goal = self._look()
+        self._goal_bodies = self._xpos.copy(), self._xquat.copy()
         self._place(starts, turns)
         self._t = 0
         return self._observe(), self._info()
@@ -400,7 +401,14 @@ class TabletopVector(gymnasium.vector.VectorEnv):
 
     def render(self) -> UInt8[np.ndarray, "N H W 3"]:
         """Pictures of all simulations in the given size."""
-        return np.asarray(self._films.draw(self.poses))
+        return self._film(self._xpos, self._xquat)
+
+    def render_goals(self) -> UInt8[np.ndarray, "N H W 3"]:
+        """Pictures of all goals in the given size."""
+        return self._film(*self._goal_bodies)
+
+    def _film(self, xpos, xquat) -> UInt8[np.ndarray, "N H W 3"]:
+        return np.asarray(self._films.draw(self._films.poses(xpos, xquat)))
 
 
 class Tabletop(gymnasium.Env):

@@ -1,0 +1,102 @@
+"""Films of a trained agent: what it does, beside a picture of what it is asked for."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+from gymnasium.vector import VectorEnv
+from jaxtyping import Bool, UInt8
+
+from crl_mini import checks
+from crl_mini.envs.tabletop import TASKS as TABLETOP
+from crl_mini.evaluate import rollouts
+from crl_mini.files import write
+from crl_mini.train import Run
+
+SUFFIXES = (".mp4", ".gif")
+EPISODES = 8  # of a film, all at once
+SIDE = 240  # pixels of a tabletop picture
+GAP, SIGN = 6, 4  # pixels around a picture, and of the sign in them
+GREEN = (0, 158, 115)  # the sign: the goal is reached
+
+Film = list[UInt8[np.ndarray, "Y X 3"]]
+
+
+def check(run: Run, path: Path) -> None:
+    """Raise ``ValueError`` unless a film of this run can be written there."""
+    checks.one_of("--video", path.suffix, SUFFIXES)
+    with closing(run.make(1)) as env:
+        if "rgb_array" not in env.metadata.get("render_modes", ()):
+            raise ValueError(f"--video needs pictures; {run.task} has no rgb_array")
+
+
+def save(path: Path, run: Run, agent, n: int, *, seed: int) -> None:
+    """Write a film of `n` episodes, of `EPISODES` at most, whole or not at all.
+
+    On the left stands what happens, on the right the goal; a maze shows both in one
+    picture, and what others draw stands alone. All episodes run at once, and the last
+    picture stays for a second.
+    """
+    size = {"width": SIDE, "height": SIDE} if run.name in TABLETOP else {}
+    n = min(n, EPISODES)
+    with closing(run.make(n, render_mode="rgb_array", **size)) as env:
+        policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
+        film = filmed(env, policy, length, seed=seed)
+        fps = round(env.metadata.get("render_fps", 20))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, encoded(film + film[-1:] * fps, path.suffix, fps))
+
+
+def filmed(env: VectorEnv, policy: Callable, length: int, *, seed: int) -> Film:
+    """One episode in every copy of the environment, `length` + 1 sheets of pictures."""
+    pictures = []
+
+    def watched(s, g, key):
+        pictures.append(np.stack(env.render()))
+        return policy(s, g, key)
+
+    success = rollouts(env, watched, length, env.num_envs, seed=seed).success
+    pictures.append(np.stack(env.render()))
+    reached = np.pad(success, ((0, 0), (1, 0))).T  # nobody looked before the first step
+    if not hasattr(env, "render_goals"):
+        return [sheet(p, r, 4) for p, r in zip(pictures, reached, strict=True)]
+    goals = np.pad(
+        env.render_goals(), ((0, 0), (0, 0), (GAP, 0), (0, 0)), constant_values=255
+    )
+    pairs = (np.concatenate([p, goals], axis=2) for p in pictures)
+    return [sheet(p, r, 2) for p, r in zip(pairs, reached, strict=True)]
+
+
+def sheet(
+    pictures: UInt8[np.ndarray, "N H W 3"],
+    reached: Bool[np.ndarray, " N"],
+    columns: int,
+) -> UInt8[np.ndarray, "Y X 3"]:
+    """Pictures in rows, on white, with a green line around those that are `reached`.
+
+    Height and width are even, as video codecs want them.
+    """
+    n, height, width, _ = pictures.shape
+    rows, columns = -(-n // columns), min(n, columns)
+    tiles = np.full(
+        (rows * columns, height + 2 * GAP, width + 2 * GAP, 3), 255, np.uint8
+    )
+    inside = tiles[:n]
+    inside[reached, GAP - SIGN : SIGN - GAP, GAP - SIGN : SIGN - GAP] = GREEN
+    inside[:, GAP:-GAP, GAP:-GAP] = pictures
+    table = tiles.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
+    whole = table.reshape(rows * tiles.shape[1], columns * tiles.shape[2], 3)
+    odd = [(0, side % 2) for side in whole.shape[:2]]
+    return np.pad(whole, (*odd, (0, 0)), constant_values=255)
+
+
+def encoded(film: Film, suffix: str, fps: int) -> bytes:
+    """The bytes of a GIF that repeats, or of a video that every browser plays."""
+    if suffix == ".gif":
+        look = {"plugin": "pillow", "duration": 1000 / fps, "loop": 0}
+    else:
+        look = {"plugin": "pyav", "codec": "libx264", "fps": fps}
+        look["out_pixel_format"] = "yuv420p"
+    return imageio.imwrite("<bytes>", film, extension=suffix, **look)
