@@ -42,13 +42,14 @@ def train(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    from crl_mini import checks, films
+    from crl_mini import checks, films, zoo
     from crl_mini.evaluate import wilson
     from crl_mini.train import restored
 
     checks.at_least("--episodes", args.episodes, 1)
     checks.at_least("--seed", args.seed, 0)
-    run, agent = restored(Path(args.agent))
+    place, _, name = args.agent.partition("zoo:")
+    run, agent = zoo.load(name) if name and not place else restored(Path(args.agent))
     if args.video:
         films.check(run, args.video)
         films.save(args.video, run, agent, args.episodes, seed=args.seed)
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
 
     text = "let a trained agent act for fresh goals; say how often it reaches them"
     command = commands.add_parser("evaluate", help=text, description=text)
-    command.add_argument("--agent", required=True, help="folder of a run")
+    command.add_argument("--agent", required=True, help="folder of a run, or zoo:NAME")
     command.add_argument("--episodes", type=int, default=100, help="how many")
     text = "a number from 0 up; training uses 10000 and 20000 + its own"
     command.add_argument("--seed", type=int, default=30_000, help=text)

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 
@@ -65,8 +66,14 @@ def dump(agent) -> bytes:
 
 
 def load(agent, path: Path):
-    """The agent with the arrays of a checkpoint made from one like it."""
-    stored, own = load_file(path), _arrays(agent)
+    """The agent with the arrays of a checkpoint made from one like it.
+
+    Errors: ``ValueError`` for other networks, and for files of another kind.
+    """
+    try:
+        stored, own = load_file(path), _arrays(agent)
+    except SafetensorError as problem:
+        raise ValueError(f"{path} is no safetensors file: {problem}") from problem
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
         raise ValueError(f"{path} was made with other networks than this agent's")
     leaves = [

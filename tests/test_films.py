@@ -7,21 +7,13 @@ import gymnasium
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from folders import begun
 
 from crl_mini import films
 from crl_mini.__main__ import main
 from crl_mini.evaluate import rollouts, wilson
 from crl_mini.files import dump, text
 from crl_mini.train import Run, restored
-
-
-def begun(out, task, **settings):
-    """The folder of a run that was stopped before its first update."""
-    run = Run(task, "smoke", 0, out, **settings)
-    out.mkdir()
-    (out / "config.json").write_bytes(text(run.config))
-    (out / "checkpoint.safetensors").write_bytes(dump(run.fresh()))
-    return out
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,56 @@
+"""Trained agents that ship with the package: NAME.safetensors, NAME.json beside it."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from crl_mini import checks, files
+from crl_mini.train import Recorded, restored
+
+FOLDER = Path(__file__).parent
+NETWORKS = ("critic", "actor")  # what acting and looking need
+
+
+def names() -> list[str]:
+    """Names of the agents that are here."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def load(name: str) -> tuple[Recorded, Any]:
+    """The run that trained an agent, and the agent; its optimizer is a fresh one.
+
+    Errors: ``ValueError`` for an unknown name, for a file that is not the recorded one,
+    and for networks of another configuration.
+    """
+    checks.one_of("zoo:NAME", name, names())
+    manifest = json.loads((FOLDER / f"{name}.json").read_text())
+    path = FOLDER / f"{name}.safetensors"
+    found = sha256(path.read_bytes()).hexdigest()
+    if found != manifest["sha256"]:
+        raise ValueError(f"{path} has the SHA-256 {found}, not that of its manifest")
+    run = Recorded.of(manifest["config"], path)
+    agent = run.fresh()
+    return run, replace(agent, **files.load(_networks(agent), path))
+
+
+def keep(folder: Path, name: str) -> Path:
+    """Make the two files of an agent from a finished run; returns the manifest's path.
+
+    Errors: ``ValueError`` where the folder holds no finished run.
+    """
+    run, agent = restored(folder)
+    if not (folder / "manifest.json").exists():
+        raise ValueError(f"{folder} holds no finished run: it has no manifest.json")
+    content, path = files.dump(_networks(agent)), FOLDER / f"{name}.json"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"config": run.config, "sha256": sha256(content).hexdigest()}
+    files.write(path.with_suffix(".safetensors"), content)
+    files.write(path, files.text(manifest | {"bytes": len(content)}))
+    return path
+
+
+def _networks(agent) -> dict:
+    """Networks by name; cloning has no critic."""
+    return {name: getattr(agent, name) for name in NETWORKS if hasattr(agent, name)}

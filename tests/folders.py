@@ -1,0 +1,13 @@
+"""Folders of runs, made without training."""
+
+from crl_mini.files import dump, text
+from crl_mini.train import Run
+
+
+def begun(out, task, **settings):
+    """The folder of a run that was stopped before its first update."""
+    run = Run(task, "smoke", 0, out, **settings)
+    out.mkdir()
+    (out / "config.json").write_bytes(text(run.config))
+    (out / "checkpoint.safetensors").write_bytes(dump(run.fresh()))
+    return out

@@ -1,0 +1,127 @@
+"""Agents of the zoo act as those that were kept, and wrong files are refused."""
+
+import json
+from hashlib import sha256
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from folders import begun
+from safetensors.numpy import load_file
+
+from crl_mini import zoo
+from crl_mini.__main__ import main
+from crl_mini.agents import AGENTS
+from crl_mini.train import restored
+
+STATES = np.float32(np.random.default_rng(0).uniform(0, 0.1, (5, 7)))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def finished(out, agent="gcbc", task="BinPick"):
+    """The folder of a run that says to have finished."""
+    data = "play" if task == "BinPick" else "random"
+    begun(out, task, agent=agent, data=data)
+    (out / "manifest.json").write_text('{"task": "BinPick", "ever": 0.5}')
+    return out
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_a_kept_agent_acts_and_looks_as_before(name, tmp_path):
+    out = finished(tmp_path / "run", name)
+    zoo.keep(out, f"bin-{name}")
+    assert zoo.names() == [f"bin-{name}"]
+    (_, before), (run, after) = restored(out), zoo.load(f"bin-{name}")
+    assert (run.task, run.agent, run.seed) == ("BinPick", name, 0)
+    for greedy in (True, False):
+        want, got = (
+            agent.act(STATES, STATES[::-1], key=jax.random.key(0), greedy=greedy)
+            for agent in (before, after)
+        )
+        np.testing.assert_array_equal(got, want)
+    if name != "gcbc":
+        s, actions = jnp.asarray(STATES), jnp.zeros((5, 4))
+        want, got = (x.critic(s, actions, s) for x in (before, after))
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_networks_only_are_kept_with_what_tells_them_apart(name, tmp_path):
+    out = finished(tmp_path / "run", name)
+    manifest = json.loads(zoo.keep(out, "bin").read_text())
+    path = tmp_path / "bin.safetensors"
+    arrays = load_file(path)
+    parts = {"actor"} if name == "gcbc" else {"actor", "critic"}
+    assert {key.split("/")[0] for key in arrays} == parts
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+    assert manifest["ever"] == 0.5
+    assert manifest["config"] == json.loads((out / "config.json").read_text())
+    assert manifest["bytes"] == path.stat().st_size
+    assert path.stat().st_size < (out / "checkpoint.safetensors").stat().st_size / 2
+    assert manifest["sha256"] == sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_command_takes_agents_of_the_zoo(tmp_path, capsys):
+    out = finished(tmp_path / "run", task="line:Line-v0")
+    zoo.keep(out, "line")
+    for agent in (str(out), "zoo:line"):
+        main(["evaluate", "--agent", agent, "--episodes", "20"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == said[1]
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "--agent", "zoo:lion"])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "zoo:NAME must be one of line; got 'lion'" in error
+    assert error.count("\n") == 1
+
+
+def other_bytes(path, manifest):
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+def no_safetensors(path, manifest):
+    path.write_bytes(b"no tensors at all")
+    manifest["sha256"] = sha256(path.read_bytes()).hexdigest()
+
+
+def other_networks(path, manifest):
+    manifest["config"]["settings"]["hidden"] = [8]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (other_bytes, "bin.safetensors has the SHA-256 .*, not that of its manifest"),
+        (no_safetensors, "bin.safetensors is no safetensors file: "),
+        (other_networks, "bin.safetensors was made with other networks than this"),
+    ],
+)
+def test_wrong_files_are_refused(change, message, tmp_path):
+    path = zoo.keep(finished(tmp_path / "run"), "bin")
+    manifest = json.loads(path.read_text())
+    change(path.with_suffix(".safetensors"), manifest)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=message) as problem:
+        zoo.load("bin")
+    assert "\n" not in str(problem.value)
+
+
+def test_runs_that_are_not_finished_are_not_kept(tmp_path):
+    out = begun(tmp_path / "run", "line:Line-v0")
+    with pytest.raises(ValueError, match="run holds no finished run"):
+        zoo.keep(out, "line")
+    assert zoo.names() == []
+
+
+def test_every_agent_that_ships_can_be_loaded(monkeypatch):
+    monkeypatch.undo()
+    for name in zoo.names():
+        run, _ = zoo.load(name)
+        assert run.spec.max_episode_steps > 0
