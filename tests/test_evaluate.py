@@ -1,5 +1,7 @@
 """Rollouts by hand, intervals against their definition, correlations against NumPy."""
 
+from itertools import product
+
 import gymnasium
 import jax.numpy as jnp
 import line
@@ -13,6 +15,8 @@ from crl_mini.critic import Critic
 from crl_mini.encoders import Spec
 from crl_mini.evaluate import (
     critic_table,
+    iqm,
+    iqm_interval,
     rollout,
     rollouts,
     weighted_correlation,
@@ -117,6 +121,43 @@ def test_wilson_interval_covers_as_often_as_it_says():
         low, high = wilson(rng.binomial(n, p), n)
         covered.append(low <= p <= high)
     assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def middle_by_hand(scores):
+    """Sort, cut a quarter off each end, average."""
+    ordered = sorted(scores)
+    cut = len(ordered) // 4
+    kept = ordered[cut : len(ordered) - cut]
+    return sum(kept) / len(kept)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (4, 1), (3, 5), (10, 2)])
+def test_interquartile_mean_by_hand(shape):
+    scores = np.random.default_rng(0).uniform(size=shape)
+    assert iqm(scores) == pytest.approx(middle_by_hand(scores.ravel().tolist()))
+
+
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_interval_is_that_of_all_ways_to_draw_the_runs_again(level):
+    scores = np.random.default_rng(0).uniform(size=(4, 2))
+    ways = list(product(range(4), repeat=4))  # for one task
+    drawn = [[scores[i, k] for i in way] for k in (0, 1) for way in ways]
+    first, second = drawn[: len(ways)], drawn[len(ways) :]
+    every = [middle_by_hand(a + b) for a in first for b in second]
+    ends = np.quantile(every, [(1 - level) / 2, (1 + level) / 2])
+    np.testing.assert_allclose(iqm_interval(scores, level), ends, atol=0.01)
+
+
+def test_runs_are_drawn_within_their_task():
+    easy_and_hard = np.array([[0.0, 1.0, 0.4]] * 3)
+    assert iqm_interval(easy_and_hard) == (iqm(easy_and_hard),) * 2
+
+
+def test_three_runs_of_one_task_give_their_range_and_one_run_nothing():
+    scores = np.array([[0.2], [0.7], [0.9]])
+    assert iqm_interval(scores) == pytest.approx((0.2, 0.9))
+    with pytest.raises(ValueError, match="runs must be at least 2; got 1"):
+        iqm_interval(scores[:1])
 
 
 def test_weighted_correlation_is_pearsons():
