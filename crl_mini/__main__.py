@@ -1,9 +1,13 @@
 """The command line: ``python -m crl_mini COMMAND``."""
 
 import argparse
+import contextlib
+import json
 import signal
 import sys
 from pathlib import Path
+
+from tqdm import tqdm
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,23 +26,81 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    from crl_mini.train import Run
+    from crl_mini.train import Run, start_processes
 
+    if args.distributed:
+        start_processes()
+    run = Run(**_settings(args), seed=args.seed, out=args.out)
     # A kill ends like Ctrl-C: between two chunks, with a whole checkpoint.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        what = (args.task, args.preset, args.seed, args.out, args.agent, args.data)
-        manifest = Run(*what)(resume=args.resume)
+        print(_summary(run, run(resume=args.resume)))
     except KeyboardInterrupt:
         print(f"stopped; go on with: --out {args.out} --resume", file=sys.stderr)
         return 130
-    low, high = manifest["ever_interval"]
-    print(
-        f"{args.task}: {manifest['ever']:.0%} of {manifest['episodes']} goals reached "
-        f"({low:.0%} to {high:.0%}), {manifest['at_end']:.0%} held at the end, "
-        f"{manifest['minutes']} minutes; {args.out}/manifest.json"
-    )
     return 0
+
+
+def _settings(args: argparse.Namespace) -> dict:
+    """What `train` and `sweep` are told alike."""
+    names = ("task", "agent", "data", "preset")
+    return {k: getattr(args, k) for k in names} | {"changes": dict(args.set)}
+
+
+def _change(text: str) -> tuple[str, object]:
+    """A setting, name=value, with a value as in JSON or else a word."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    with contextlib.suppress(ValueError):
+        value = json.loads(value)
+    return name, tuple(value) if isinstance(value, list) else value
+
+
+def _seeds(text: str) -> list[int]:
+    """Numbers from 0 up, each once."""
+    try:
+        seeds = [int(word) for word in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
+        allowed = "different whole numbers from 0 up, with commas: 0,1,2"
+        raise argparse.ArgumentTypeError(f"must be {allowed}; got {text!r}")
+    return seeds
+
+
+def _summary(run, manifest: dict) -> str:
+    """One line about a finished run."""
+    low, high = manifest["ever_interval"]
+    return (
+        f"{run.task}: {manifest['ever']:.0%} of {manifest['episodes']} goals reached "
+        f"({low:.0%} to {high:.0%}), {manifest['at_end']:.0%} held at the end, "
+        f"{manifest['minutes']} minutes; {run.out}/manifest.json"
+    )
+
+
+def sweep(args: argparse.Namespace) -> int:
+    from crl_mini.train import command, unfinished
+
+    what = _settings(args)
+    axes = [what.pop(k).split(",") for k in ("task", "agent")]
+    runs = unfinished(*axes, args.seeds, out=args.out, **what)
+    if args.dry_run:
+        print("\n".join(command(run) for run in runs))
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    failed = 0
+    try:
+        for run in tqdm(runs, "runs", unit="run", disable=len(runs) < 2):
+            try:
+                print(_summary(run, run(resume=(run.out / "config.json").exists())))
+            except (ValueError, OSError) as problem:
+                print(f"{run.out}: {problem}", file=sys.stderr)
+                failed += 1
+    except KeyboardInterrupt:
+        print("stopped; go on with the same command", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -97,6 +159,21 @@ def results(args: argparse.Namespace) -> int:
     return 0
 
 
+def _of_training(command: Parser, several: str) -> None:
+    """Arguments of every training; `several` where lists are allowed."""
+    text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
+    command.add_argument("--task", required=True, help=text + several)
+    text = "crl, gcbc, td3_her, c_learning"
+    command.add_argument("--agent", default="crl", help=text + several)
+    text = "to begin with: random, play, noisy or FILE; without, the agent's own"
+    command.add_argument("--data", default="own", help=text)
+    text = "smoke (seconds), cpu (minutes), t4 or full (a GPU)"
+    command.add_argument("--preset", default="cpu", help=text)
+    text = "other sizes and settings: episodes=64 collect=200000 bc=0.1"
+    kind = {"type": _change, "default": [], "metavar": "NAME=VALUE"}
+    command.add_argument("--set", nargs="+", action="extend", help=text, **kind)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status."""
     parser = Parser(prog="python -m crl_mini", description=__doc__)
@@ -105,17 +182,25 @@ def main(argv: list[str] | None = None) -> int:
     command = commands.add_parser("doctor", help=text, description=text)
     command.set_defaults(run=doctor)
 
-    text = "train an agent offline; keep curves, checkpoint and manifest"
+    text = "train an agent; keep curves, checkpoint and manifest"
     command = commands.add_parser("train", help=text, description=text)
-    text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
-    command.add_argument("--task", required=True, help=text)
-    command.add_argument("--agent", default="crl", help="crl, gcbc, td3_her, ...")
-    command.add_argument("--data", default="random", help="random, play, noisy, FILE")
-    command.add_argument("--preset", default="cpu", help="smoke (seconds) or cpu")
+    _of_training(command, "")
     command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument("--resume", action="store_true", help="go on with a run")
+    text = "one of several processes: see start_processes in train.py"
+    command.add_argument("--distributed", action="store_true", help=text)
     command.set_defaults(run=train)
+
+    text = "train all tasks x agents x seeds, one folder each; skip what is finished"
+    command = commands.add_parser("sweep", help=text, description=text)
+    _of_training(command, ", ...: several with commas")
+    text = "numbers from 0 up, with commas"
+    command.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help=text)
+    command.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    text = "print the commands that are left, one a line, and do nothing"
+    command.add_argument("--dry-run", action="store_true", help=text)
+    command.set_defaults(run=sweep)
 
     text = "let a trained agent act for fresh goals; say how often it reaches them"
     command = commands.add_parser("evaluate", help=text, description=text)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from crl_mini.encoders import MLP, Spec
 
 LOG_STD = (-5.0, 2.0)  # bounds of the log standard deviation before tanh
+EDGE = 0.999  # actions beyond it count as clipped
 
 
 def tanh_gaussian_log_prob(
@@ -20,6 +21,26 @@ def tanh_gaussian_log_prob(
     gauss = jax.scipy.stats.norm.logpdf(u, mean, jnp.exp(log_std))
     squash = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))  # log(1 - tanh(u)^2)
     return (gauss - squash).sum(-1)
+
+
+def clipped_log_prob(
+    a: Float[Array, "*B A"], mean: Float[Array, "*B A"], log_std: Float[Array, "*B A"]
+) -> Float[Array, "*B"]:
+    """Log density of actions in [-1, 1], some of which may have been clipped to it.
+
+    To an entry beyond +-`EDGE` belongs the whole tail: its density is the mean over the
+    tail. Without that, an action of 1 would be the tanh of a huge number, and a few of
+    them would pull the Gaussian apart.
+
+    Source: :eq:`tanh-gaussian`; as in the code released with Eysenbach et al. (2022).
+    """
+    entries = (x[..., None] for x in (jnp.clip(a, -EDGE, EDGE), mean, log_std))
+    a_1, mean_1, log_std_1 = entries
+    inside = tanh_gaussian_log_prob(jnp.arctanh(a_1), mean_1, log_std_1)
+    edge = jnp.arctanh(EDGE)
+    tail = jax.scipy.special.log_ndtr((jnp.sign(a) * mean - edge) / jnp.exp(log_std))
+    tail -= jnp.log1p(-EDGE)
+    return jnp.where(jnp.abs(a) < EDGE, inside, tail).sum(-1)
 
 
 class Policy(nnx.Module):
@@ -101,6 +122,4 @@ class Actor(Policy):
 
     def log_prob(self, s, g, a: Float[Array, "B A"]) -> Float[Array, " B"]:
         """Log density (B,) of given actions, in the units of [-1, 1]."""
-        a = self.action.features(a)
-        u = jnp.arctanh(jnp.clip(a, -1 + 1e-6, 1 - 1e-6))
-        return tanh_gaussian_log_prob(u, *self(s, g))
+        return clipped_log_prob(self.action.features(a), *self(s, g))

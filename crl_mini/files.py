@@ -11,6 +11,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+REPLAY = "replay/"  # before the names of a replay's arrays in a checkpoint
+
 
 def memory_gib() -> float:
     """Physical memory in GiB (NaN where the system does not tell)."""
@@ -56,33 +58,45 @@ def table(rows: list[dict]) -> bytes:
 def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def dump(agent) -> bytes:
-    """All arrays of an agent in the safetensors format."""
-    return save({k: np.asarray(v) for k, v in _arrays(agent).items()})
+def dump(agent, replay=None) -> bytes:
+    """All arrays of an agent, and of a replay, in the safetensors format."""
+    arrays = _arrays(agent) | {REPLAY + k: v for k, v in _arrays(replay).items()}
+    return save({k: np.asarray(v) for k, v in arrays.items()})
 
 
-def load(agent, path: Path):
-    """The agent with the arrays of a checkpoint made from one like it.
+def load(like, path: Path, prefix: str = ""):
+    """An agent with the arrays of a checkpoint made from one like it.
 
-    Errors: ``ValueError`` for other networks, and for files of another kind.
+    With the prefix `REPLAY` it is the replay. Errors: ``ValueError`` for a file that
+    is no checkpoint, or of other shapes.
     """
     try:
-        stored, own = load_file(path), _arrays(agent)
+        stored = load_file(path)
     except SafetensorError as problem:
-        raise ValueError(f"{path} is no safetensors file: {problem}") from problem
+        raise ValueError(f"{path} is no safetensors file: {problem}") from None
+    of_replay = prefix == REPLAY
+    stored = {
+        k.removeprefix(prefix): v
+        for k, v in stored.items()
+        if k.startswith(REPLAY) == of_replay
+    }
+    own = _arrays(like)
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
-        raise ValueError(f"{path} was made with other networks than this agent's")
+        raise ValueError(f"{path} was made with other networks or sizes than asked for")
     leaves = [
         jax.random.wrap_key_data(jnp.asarray(stored[k]))
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         else jnp.asarray(stored[k])
-        for k, leaf in zip(own, jax.tree.leaves(agent), strict=True)
+        for k, leaf in zip(own, jax.tree.leaves(like), strict=True)
     ]
-    return jax.tree.unflatten(jax.tree.structure(agent), leaves)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _arrays(agent) -> dict[str, jax.Array]:

@@ -71,19 +71,24 @@ class Replay:
     """Episodes of one length: `observations` (N, T + 1, ...) and `actions` (N, T, ...).
 
     `achieved` (N, T + 1, ...) is what of each observation counts as a goal; None where
-    that is the whole observation. Kept on the device, so that sampling happens inside a
-    jitted training step.
+    that is the whole observation. `added` counts the episodes that ever came in: once
+    there are more than the capacity N, the newest N are in store. Kept on the device,
+    so that sampling happens inside a jitted training step.
     """
 
     observations: Shaped[Array, "N T1 ..."]
     actions: Shaped[Array, "N T ..."]
-    achieved: Shaped[Array, "N T1 ..."] | None = None
+    achieved: Shaped[Array, "N T1 ..."] | None
+    added: Int[Array, ""]
 
     @classmethod
-    def from_trajectories(cls, observations, actions, achieved=None) -> "Replay":
+    def from_trajectories(
+        cls, observations, actions, achieved=None, *, capacity: int = 0
+    ) -> "Replay":
         """Check and copy arrays; an episode needs two transitions or more.
 
-        Observations that are passed as `achieved` too are stored once.
+        Observations that are passed as `achieved` too are stored once. There is room
+        for `capacity` episodes, or as many as are given if that is more.
         """
         same = achieved is None or achieved is observations
         observations, actions = np.asarray(observations), np.asarray(actions)
@@ -104,12 +109,41 @@ class Replay:
         if achieved is not None:
             checks.shaped("achieved", achieved, (n, length, *achieved.shape[2:]))
             checks.finite("achieved", achieved)
-        return cls(*jax.tree.map(jnp.asarray, (observations, actions, achieved)))
+
+        def roomy(x):
+            free = np.zeros((max(capacity - n, 0), *x.shape[1:]), x.dtype)
+            return jnp.asarray(np.concatenate([x, free]) if len(free) else x)
+
+        arrays = jax.tree.map(roomy, (observations, actions, achieved))
+        return cls(*arrays, jnp.asarray(n, jnp.int32))
+
+    def add(self, observations, actions, achieved=None) -> "Replay":
+        """The replay with K more episodes, in the place of the oldest if it is full.
+
+        Errors: ``ValueError`` for more episodes than the capacity, or other shapes.
+        """
+        checks.at_least("the capacity", len(self.actions), len(actions))
+        at = (self.added + jnp.arange(len(actions))) % len(self.actions)
+
+        def put(name, new):
+            if (old := getattr(self, name)) is None:
+                return None
+            checks.shaped(name, new, (len(actions), *old.shape[1:]))
+            return old.at[at].set(new)
+
+        new = {"observations": observations, "actions": actions, "achieved": achieved}
+        kept = {name: put(name, x) for name, x in new.items()}
+        return Replay(**kept, added=self.added + len(actions))
+
+    @property
+    def n_episodes(self) -> Int[Array, ""]:
+        """Number of episodes in store."""
+        return jnp.minimum(self.added, len(self.actions))
 
     @property
     def n_transitions(self) -> int:
         """Number of (s, a, s') in store."""
-        return self.actions.shape[0] * self.actions.shape[1]
+        return int(self.n_episodes) * self.actions.shape[1]
 
     def sample(self, key: PRNGKeyArray, batch_size: int, gamma: float) -> Batch:
         """Uniform (s, a), each with what was achieved later in its own episode.
@@ -119,8 +153,9 @@ class Replay:
         Source: :eq:`geometric`.
         """
         at, ahead = jax.random.split(key)
-        n, length = self.actions.shape[:2]
-        flat = jax.random.randint(at, (batch_size,), 0, n * length)
+        length = self.actions.shape[1]
+        end = self.n_episodes * length
+        flat = jax.random.randint(at, (batch_size,), 0, end)
         episode, t = flat // length, flat % length
         k = truncated_geometric(ahead, gamma, length - t)
         goals = self.observations if self.achieved is None else self.achieved

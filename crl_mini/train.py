@@ -3,11 +3,14 @@
 import csv
 import importlib
 import json
+import os
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +20,64 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Space
 from gymnasium.vector import VectorEnv
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray
 from tqdm import tqdm
 
 from crl_mini import checks
 from crl_mini.agents import AGENTS
 from crl_mini.agents.base import Settings
-from crl_mini.collect import collect
+from crl_mini.collect import FIRST_SEED, collect
 from crl_mini.collect import load as load_data
 from crl_mini.envs.maze import LENGTHS, within_reach
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import TASKS as TABLETOP
 from crl_mini.evaluate import Episodes, rollout, rollouts, wilson
-from crl_mini.files import device, dump, load, table, text, versions, write
+from crl_mini.files import (
+    REPLAY,
+    device,
+    dump,
+    load,
+    table,
+    text,
+    versions,
+    write,
+)
 from crl_mini.replay import Replay
 
 History = dict[str, np.ndarray]
+
+
+def spread(batch):
+    """Rows split evenly over all devices; every row still sees the whole batch.
+
+    An update is written for one device. XLA splits its work as the rows are split, and
+    lets the devices exchange what the B x B logits and the mean gradients need.
+    """
+    if jax.device_count() == 1:
+        return batch
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+    rows = NamedSharding(mesh, PartitionSpec("rows"))
+    return jax.lax.with_sharding_constraint(batch, rows)
+
+
+def start_processes() -> None:
+    """Join the other processes of the training: on SLURM and the like, or as told.
+
+    Elsewhere each process needs JAX_COORDINATOR_ADDRESS (host:port of the first one),
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    """
+    names = {"coordinator_address": str, "num_processes": int, "process_id": int}
+    told = {k: os.environ.get(f"JAX_{k.upper()}") for k in names}
+    jax.distributed.initialize(**{k: names[k](v) for k, v in told.items() if v})
+
+
+def everywhere(tree):
+    """A copy of all arrays on every device, of all processes."""
+    if jax.device_count() == 1:
+        return tree
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 @partial(jax.jit, static_argnames="n")
@@ -46,7 +91,8 @@ def updates(agent, replay: Replay, n: int, *, key: PRNGKeyArray):
 
     def one(agent, _):
         at = jax.random.fold_in(key, agent.step)
-        return agent.update(replay.sample(at, config.batch_size, config.gamma))
+        batch = replay.sample(at, config.batch_size, config.gamma)
+        return agent.update(spread(batch))
 
     agent, metrics = jax.lax.scan(one, agent, length=n)
     return agent, jax.tree.map(lambda m: m.mean(), metrics)
@@ -73,16 +119,27 @@ def train_offline(
     rows = []
     with tqdm(total=steps, disable=not progress, unit="update") as bar:
         for _ in range(steps // every):
-            agent, metrics = updates(agent, replay, every, key=key)
-            row = {"step": int(agent.step)}
-            row |= {k: float(v) for k, v in metrics.items()}
-            row |= watch(agent) if watch else {}
+            agent, row = _chunk(agent, replay, every, key, watch)
             rows.append(row)
             if log:
                 log(agent, row)
-            bar.update(every)
-            bar.set_postfix(loss=f"{row['loss']:.4f}")
+            _show(bar, every, rows)
     return agent, {k: np.array([row[k] for row in rows]) for k in rows[0]}
+
+
+def _chunk(agent, replay: Replay, n: int, key: PRNGKeyArray, watch: Callable | None):
+    """The agent after `n` updates, and a row of what they gave."""
+    agent, metrics = updates(agent, replay, n, key=key)
+    row = {"step": int(agent.step)} | {k: float(v) for k, v in metrics.items()}
+    return agent, row | (watch(agent) if watch else {})
+
+
+def _show(bar: tqdm, n: int, rows: list[dict]) -> None:
+    """Move the bar by `n`; beside it the loss and the success that are known last."""
+    names = ("loss", "ever", "at_end")
+    last = {k: row[k] for row in rows for k in names if row.get(k, "") != ""}
+    bar.set_postfix({k: f"{float(v):.4g}" for k, v in last.items()}, refresh=False)
+    bar.update(n)
 
 
 # Runs: a folder with config.json, metrics.csv, checkpoint.safetensors, manifest.json.
@@ -96,10 +153,10 @@ COPIES = 8  # simulations at a time of an environment that has no vector form
 GOAL_ENV = ("observation", "achieved_goal", "desired_goal")  # parts of an observation
 
 NOISY = 0.8  # noise of the data called noisy
-DATA = ("random", "play", "noisy")  # made on the fly; or a file of `collect`
+DATA = ("own", "random", "play", "noisy")  # made on the fly; or a file of `collect`
 
-#: What makes each agent learn on two CPU cores: everywhere, from random walks, from
-#: play. CONTRIBUTING.md tells how they were found.
+#: What makes each agent learn on two CPU cores: everywhere, from random walks or from
+#: nothing, from play. CONTRIBUTING.md tells how they were found.
 SETTINGS = {
     "crl": {"loss": "symmetric_infonce", "energy": "l2", "logsumexp": 0.1},
     "gcbc": {},
@@ -112,6 +169,12 @@ RANDOM = {
     "td3_her": {"gamma": 0.95, "learning_rate": 1e-3, "tau": 0.02},
     "c_learning": {"gamma": 0.98, "learning_rate": 1e-3, "entropy": 0.02},
 }
+OWN = {
+    "crl": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
+    "gcbc": {"gamma": 0.97, "learning_rate": 1e-3},
+    "td3_her": {"gamma": 0.95, "learning_rate": 1e-3, "tau": 0.02},
+    "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
+}
 PLAY = {
     "crl": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.3},
     "gcbc": {"gamma": 0.97, "learning_rate": 1e-3},
@@ -119,18 +182,33 @@ PLAY = {
     "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
 }
 
-SIZES = ("episodes", "steps", "every", "tests", "networks")
-SMALL = {"hidden": (16,), "batch_size": 32}
+#: Sizes of a run, each of which ``--set`` can change. `episodes` of data and updates
+#: (`steps`) on them, a row of metrics `every` so many; then steps of the environment
+#: that the agent itself `collect`s, in rounds of one episode in each of the `copies`,
+#: with an update for every `per_update` steps; and episodes of a test.
+SIZES = ("episodes", "steps", "every", "collect", "copies", "per_update", "tests")
 PRESETS = {
-    "smoke": dict(zip(SIZES, (20, 200, 50, 10, SMALL), strict=True)),
-    "cpu": dict(zip(SIZES, (2000, 10_000, 500, 200, {}), strict=True)),
+    "smoke": dict(zip(SIZES, (20, 200, 50, 800, 4, 4, 10), strict=True)),
+    "cpu": dict(zip(SIZES, (2000, 10_000, 500, 200_000, 32, 16, 200), strict=True)),
+    "t4": dict(zip(SIZES, (8000, 60_000, 2000, 1_000_000, 64, 16, 200), strict=True)),
+    "full": dict(
+        zip(SIZES, (20_000, 200_000, 5000, 10_000_000, 256, 32, 500), strict=True)
+    ),
 }
-WALK = {"smoke": 50, "cpu": 200}  # steps of a random walk in the mazes
+#: Networks of a preset, where they are not the agents' own.
+NETWORKS = {
+    "smoke": {"hidden": (16,), "batch_size": 32},
+    "t4": {"hidden": (512, 512), "batch_size": 512},
+    "full": {"hidden": (1024, 1024), "batch_size": 1024},
+}
+UNKNOWN = {"ever": "", "at_end": ""}  # success where it was not tested
+SHORT_WALK = 50  # steps of a random walk in the mazes, in the preset smoke
+WALK = 200  # and otherwise
 
 
 @dataclass(frozen=True)
 class Run:
-    """One offline training, kept in a folder."""
+    """One training, kept in a folder: offline, online, or offline and then online."""
 
     task: str
     """Environment: a name in `TASKS`, or the id of any GoalEnv, ``module:Name-v0``."""
@@ -142,8 +220,10 @@ class Run:
     """Folder of the run."""
     agent: str = "crl"
     """A name in `agents.AGENTS`."""
-    data: str = "random"
+    data: str = "own"
     """A name in `DATA`, or a file made by `collect`."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Sizes and settings of the agent that differ from those of preset and data."""
 
     def __post_init__(self):
         checks.one_of("preset", self.preset, PRESETS)
@@ -163,10 +243,25 @@ class Run:
             )
         if not self.spec.max_episode_steps:
             raise ValueError(f"task must have max_episode_steps; {self.task} has none")
-        made = DATA if self.name in TABLETOP else DATA[:1]
-        if self.data not in made and not Path(self.data).is_file():
-            allowed = f"{', '.join(made)}, or a file of `collect`"
-            raise ValueError(f"data must be one of {allowed}; got {self.data!r}")
+        self.check_sizes()
+
+    def check_sizes(self) -> None:
+        """Raise ``ValueError`` for unknown settings, wrong types, and odd numbers."""
+        of_agent = {f.name: type(f.default) for f in fields(AGENTS[self.agent][1])}
+        kinds = dict.fromkeys(SIZES, int) | of_agent
+        for name, value in self.changes.items():
+            checks.one_of("a setting", name, kinds)
+            kind = kinds[name]
+            if type(value) not in ((float, int) if kind is float else (kind,)):
+                raise ValueError(f"{name} must be of type {kind.__name__}; got {value}")
+        for name, size in self.sizes.items():
+            checks.at_least(name, size, 0 if name in ("steps", "collect") else 1)
+        steps, every = self.sizes["steps"], self.sizes["every"]
+        if steps % min(every, steps or 1):
+            raise ValueError(f"steps must be a multiple of {every}; got {steps}")
+        checks.at_least("steps + collect", steps + self.sizes["collect"], 1)
+        checks.at_least("updates after a round", self.updates_of_round, 1)
+        self.settings.adam()  # checks the rest
 
     @cached_property
     def spec(self) -> EnvSpec:
@@ -195,25 +290,49 @@ class Run:
         return self.spec.id in MAZES
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """How much of everything: those of the preset, for these data, as changed.
+
+        Without data the agent begins with one round of random walks; with data it
+        collects nothing, unless it is told to.
+        """
+        preset = dict(PRESETS[self.preset])
+        if self.data == "own":
+            preset |= {"episodes": preset["copies"], "steps": 0}
+        else:
+            preset["collect"] = 0
+        return preset | {k: v for k, v in self.changes.items() if k in SIZES}
+
+    @property
     def settings(self) -> Settings:
-        """The agent's, for these data and this preset."""
-        preset, (_, config) = PRESETS[self.preset], AGENTS[self.agent]
-        more = (RANDOM if self.data == "random" else PLAY)[self.agent]
-        own = SETTINGS[self.agent] | more | preset["networks"]
-        return config(**own, decay_steps=preset["steps"])
+        """The agent's, for these data and this preset, as changed.
+
+        The step size falls to zero over an offline run. It stays where the agent goes
+        on collecting.
+        """
+        of_data = {"own": OWN, "random": RANDOM}.get(self.data, PLAY)[self.agent]
+        decay = 0 if self.sizes["collect"] else self.sizes["steps"]
+        own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
+        changes = {k: v for k, v in self.changes.items() if k not in SIZES}
+        return AGENTS[self.agent][1](**{"decay_steps": decay, **own, **changes})
+
+    @property
+    def length(self) -> int:
+        """Steps of an episode of the data."""
+        if not self.in_maze or self.sizes["collect"]:
+            return self.spec.max_episode_steps
+        return SHORT_WALK if self.preset == "smoke" else WALK
 
     @property
     def config(self) -> dict:
         """What decides the result, as plain values."""
-        sizes = {k: v for k, v in PRESETS[self.preset].items() if k != "networks"}
-        length = WALK[self.preset] if self.in_maze else self.spec.max_episode_steps
         return {
             "task": self.task,
             "data": self.data,
             "agent": self.agent,
             "seed": self.seed,
-            "length": length,
-            **sizes,
+            "length": self.length,
+            **self.sizes,
             "settings": asdict(self.settings),
         }
 
@@ -239,15 +358,27 @@ class Run:
             **more,
         )
 
+    @property
+    def steps_of_round(self) -> int:
+        """Steps of the environment that a round of collecting takes."""
+        return self.sizes["copies"] * self.length
+
+    @property
+    def updates_of_round(self) -> int:
+        """Updates after a round of collecting."""
+        return self.steps_of_round // self.sizes["per_update"]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of collecting."""
+        return -(-self.sizes["collect"] // self.steps_of_round)
+
     def collected(self) -> Replay:
-        """The data to learn from: made on the fly, or read from a file."""
-        n, length = self.config["episodes"], self.config["length"]
-        if self.data == "random":
+        """The data to learn from, made on the fly or read from a file, and room."""
+        n, length = self.sizes["episodes"], self.length
+        if self.data in ("own", "random"):
             data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
-            return Replay.from_trajectories(
-                data.observations, data.actions, data.achieved
-            )
-        if self.data in DATA:
+        elif self.data in DATA:
             noise = NOISY if self.data == "noisy" else None
             data = collect(self.name, episodes=n, noise=noise, seed=self.seed)
         else:
@@ -257,14 +388,22 @@ class Run:
                 raise ValueError(f"data must be of {self.name}; {has}")
             if data.about["obs_type"] != "state":
                 raise ValueError(f"data must be states; {self.data} holds pictures")
-        return Replay.from_trajectories(data.observations, data.actions)
+        return Replay.from_trajectories(
+            data.observations,
+            data.actions,
+            getattr(data, "achieved", None),
+            capacity=len(data.actions) + self.rounds * self.sizes["copies"],
+        )
 
     def start(self, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:
         """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+        checkpoint = self.out / "checkpoint.safetensors"
         replay = self.collected()
-        if not resume:
+        if not resume or not checkpoint.exists():
             return agent, replay, []
-        agent = load(agent, self.out / "checkpoint.safetensors")
+        agent = load(agent, checkpoint)
+        if self.rounds:
+            replay = load(replay, checkpoint, REPLAY)
         lines = (self.out / "metrics.csv").read_text().splitlines()
         rows = list(csv.DictReader(lines))
         return agent, replay, [r for r in rows if int(r["step"]) <= int(agent.step)]
@@ -274,9 +413,11 @@ class Run:
         n = n if self.spec.vector_entry_point else min(n, COPIES)
         return gymnasium.make_vec(self.spec, num_envs=n, **settings)
 
-    def episodes(self, policy: Callable, n: int, length: int, *, seed: int) -> Episodes:
+    def episodes(
+        self, policy: Callable, n: int, length: int, *, seed: int, **settings
+    ) -> Episodes:
         """`n` episodes of `length` steps in fresh copies of the environment."""
-        with closing(self.make(n, max_episode_steps=length)) as env:
+        with closing(self.make(n, max_episode_steps=length, **settings)) as env:
             if self.spec.id in MAZES:  # one generator draws all copies
                 return rollout(env, policy, length, seed=seed)
             return rollouts(env, policy, length, n, seed=seed)
@@ -291,46 +432,99 @@ class Run:
 
     def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
         """Share of episodes that reach the goal at any step, and at the last one."""
-        n, length = self.config["tests"], self.spec.max_episode_steps
+        n, length = self.sizes["tests"], self.spec.max_episode_steps
         tried = self.episodes(policy, n, length, seed=seed)
         return {"ever": float(tried.ever.mean()), "at_end": float(tried.at_end.mean())}
 
-    def __call__(self, *, resume: bool = False) -> dict:
-        """Train, keep everything in the folder, and return the manifest."""
-        begun, config, agent = time.perf_counter(), self.config, self.fresh()
+    def __call__(self, *, resume: bool = False, log: Callable | None = None) -> dict:
+        """Train, keep everything in the folder, and return the manifest.
+
+        `log(row)` gets each row of metrics: a hook for TensorBoard and the like.
+        """
+        begun, agent = time.perf_counter(), self.fresh()
         self.check(resume)
         agent, replay, rows = self.start(agent, resume)
+        agent, replay = everywhere((agent, replay))
         self.out.mkdir(parents=True, exist_ok=True)
-        write(self.out / "config.json", text(config))
+        self.keep("config.json", text(self.config))
+        self.keep("metrics.csv", table(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
-        write(self.out / "metrics.csv", table(rows))
 
         def watch(agent):
-            seconds = before + time.perf_counter() - begun
-            tenth = config["steps"] // 10
-            known = int(agent.step) % max(tenth, config["every"]) == 0
-            policy = self.policy(agent, self.judged)
-            scores = self.success(policy, seed=10_000) if known else {}
-            return {"ever": "", "at_end": "", **scores, "seconds": round(seconds, 1)}
+            seconds = round(before + time.perf_counter() - begun, 1)
+            return self.watched(agent) | {"seconds": seconds}
 
-        def log(agent, row):
+        def kept(agent, row, replay=replay):
             rows.append(row)
-            write(self.out / "metrics.csv", table(rows))
-            write(self.out / "checkpoint.safetensors", dump(agent))
+            self.keep("metrics.csv", table(rows))
+            replay = replay if self.rounds else None
+            self.keep("checkpoint.safetensors", dump(agent, replay))
+            if log:
+                log(row)
 
-        left = config["steps"] - int(agent.step)
-        if left >= config["every"]:
-            loop = {"every": config["every"], "watch": watch, "log": log}
+        steps, every = self.sizes["steps"], self.sizes["every"]
+        if left := max(steps - int(agent.step), 0):
+            loop = {"every": min(every, steps), "watch": watch, "log": kept}
             agent, _ = train_offline(agent, replay, left, key=self.keys[1], **loop)
-        manifest = self.manifest(agent, float(rows[-1]["seconds"]))
-        write(self.out / "manifest.json", text(manifest))
+        agent, replay = self.online(agent, replay, watch, kept)
+        manifest = self.manifest(agent, replay, float(rows[-1]["seconds"]))
+        self.keep("manifest.json", text(manifest))
         return manifest
 
+    def online(self, agent, replay: Replay, watch: Callable, kept: Callable):
+        """Collect a round, learn from all there is, and again; the agent and replay."""
+        sizes, rows = self.sizes, []
+        steps, n = self.steps_of_round, self.updates_of_round
+        done = (int(agent.step) - sizes["steps"]) // n
+        bar = {"total": self.rounds * steps, "unit": "step", "disable": not self.rounds}
+        with tqdm(**bar, initial=done * steps) as bar:
+            for k in range(done, self.rounds):
+                new = self.explore(agent, k)
+                replay = replay.add(new.observations, new.actions, new.achieved)
+                agent, row = _chunk(agent, replay, n, self.keys[1], watch)
+                row["explored"] = float(new.at_end.mean())
+                rows.append(row)
+                kept(agent, row, replay)
+                _show(bar, steps, rows)
+        return agent, replay
+
+    def explore(self, agent, k: int) -> Episodes:
+        """Round k of episodes by the agent itself, with drawn actions."""
+        goals = {"goals": "mixed"} if self.name in TABLETOP else {}
+        seed = FIRST_SEED * (1 + self.seed) + k
+        policy, n = self.policy(agent, "drawn"), self.sizes["copies"]
+        return self.episodes(policy, n, self.length, seed=seed, **goals)
+
+    def watched(self, agent) -> dict:
+        """How much was collected until now; now and then the success on test goals."""
+        sizes, step = self.sizes, int(agent.step)
+        rounds, left = divmod(max(step - sizes["steps"], 0), self.updates_of_round)
+        if rounds:
+            known = rounds % max(self.rounds // 20, 1) == 0 or rounds == self.rounds
+        else:
+            every = min(sizes["every"], sizes["steps"])
+            known = step % max(sizes["steps"] // 10, every) == 0
+        policy = self.policy(agent, self.judged)
+        return {
+            "collected": rounds * self.steps_of_round,
+            "explored": "",
+            **(self.success(policy, seed=10_000) if known else UNKNOWN),
+        }
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Write a file of the run; of several processes, only the first one does."""
+        if jax.process_index() == 0:
+            write(self.out / name, content)
+
     def check(self, resume: bool) -> None:
-        """Raise ``ValueError`` unless the folder is free, or holds this very run."""
+        """Raise ``ValueError`` unless there are data, and the folder fits."""
+        made = DATA if self.name in TABLETOP else DATA[:2]
+        if self.data not in made and not Path(self.data).is_file():
+            allowed = f"{', '.join(made)}, or a file of `collect`"
+            raise ValueError(f"data must be one of {allowed}; got {self.data!r}")
         config = self.out / "config.json"
-        if resume and not (self.out / "checkpoint.safetensors").exists():
-            raise ValueError(f"--resume needs a checkpoint in {self.out}; found none")
+        if resume and not config.exists():
+            raise ValueError(f"--resume needs a run in {self.out}; found none")
         if resume and json.loads(config.read_text()) != json.loads(text(self.config)):
             raise ValueError(f"--resume needs the settings of {config}; they differ")
         if not resume and config.exists():
@@ -348,16 +542,16 @@ class Run:
         """The agent as a policy for `rollout`."""
         return lambda s, g, key: agent.act(s, g, key=key, greedy=kind == "mode")
 
-    def manifest(self, agent, seconds: float) -> dict:
+    def manifest(self, agent, replay: Replay, seconds: float) -> dict:
         """What ran where, for how long, and how well, on goals not seen in training.
 
         Beside the success of the judged actions stands that of the others, drawn or
-        mode, and for random data that of the random walk.
+        mode, and without scripted data that of the random walk.
         """
-        tests, seed = self.config["tests"], 20_000 + self.seed
+        tests, seed = self.sizes["tests"], 20_000 + self.seed
         other = {"mode": "drawn", "drawn": "mode"}[self.judged]
         more = {other: self.policy(agent, other)}
-        if self.data == "random":
+        if self.data in ("own", "random"):
             more["data"] = self.walk(seed)
         scores = self.success(self.policy(agent, self.judged), seed=seed)
         intervals = {
@@ -366,10 +560,13 @@ class Run:
         for kind, policy in more.items():
             found = self.success(policy, seed=seed)
             intervals |= {f"{k}_of_{kind}": v for k, v in found.items()}
+        collected = self.rounds * self.sizes["copies"]
         return {
             "task": self.task,
             "agent": self.agent,
             "data": self.data,
+            "data_episodes": int(replay.added) - collected,
+            "collected": collected * self.length,
             "preset": self.preset,
             "seed": self.seed,
             "judged": self.judged,
@@ -382,45 +579,45 @@ class Run:
         }
 
 
-@dataclass(frozen=True)
-class Recorded(Run):
-    """A run as its files tell it, whatever presets and data there are today."""
-
-    recorded: dict = field(default_factory=dict)
-    """What `config.json` holds."""
-
-    def __post_init__(self):
-        pass  # all of it was checked when the run began
-
-    @property
-    def config(self) -> dict:
-        """What decided the result."""
-        return self.recorded
-
-    @property
-    def settings(self) -> Settings:
-        """The agent's, as it was trained."""
-        own = self.recorded["settings"]
-        return AGENTS[self.agent][1](**own | {"hidden": tuple(own["hidden"])})
-
-    @classmethod
-    def of(cls, config: dict, out: Path) -> "Recorded":
-        """The run that has this configuration."""
-        known = {f.name for f in fields(Run)} & set(config)
-        what = {"preset": ""} | {name: config[name] for name in known} | {"out": out}
-        return cls(**what, recorded=config)
-
-
-def restored(folder: Path) -> tuple[Recorded, Any]:
-    """The run of a folder and its agent, as the last checkpoint has it.
-
-    Errors: ``ValueError`` where the folder holds none, or one that does not fit.
-    """
+def restored(folder: Path) -> tuple[Run, Any]:
+    """A kept run and its agent. Errors: ``ValueError`` for a folder that holds none."""
+    path = folder / "config.json"
+    if not path.is_file() or not (folder / "checkpoint.safetensors").is_file():
+        raise ValueError(f"a run has config.json and a checkpoint; {folder} has not")
     try:
-        run = Recorded.of(json.loads((folder / "config.json").read_text()), folder)
-        return run, load(run.fresh(), folder / "checkpoint.safetensors")
-    except (
-        *(OSError, KeyError, TypeError, ValueError),
-        *(ImportError, gymnasium.error.Error),
-    ) as problem:
-        raise ValueError(f"{folder} holds no trained agent: {problem}") from problem
+        run = of_config(json.loads(path.read_text()), folder)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"{path} describes no run: {problem}") from problem
+    return run, load(run.fresh(), folder / "checkpoint.safetensors")
+
+
+def of_config(config: dict, out: Path) -> Run:
+    """The run with the settings of a ``config.json``, whatever the presets are now."""
+    own = {k: tuple(v) if type(v) is list else v for k, v in config["settings"].items()}
+    changes = {k: config[k] for k in SIZES if k in config} | own
+    names = ("task", "seed", "agent", "data")
+    return Run(preset="cpu", out=out, changes=changes, **{k: config[k] for k in names})
+
+
+def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:
+    """The runs of all tasks x agents x seeds that have no manifest yet.
+
+    Each has a folder of its own below `out`; `settings` are the same for all.
+    """
+    runs = []
+    for task, agent, seed in product(tasks, agents, seeds):
+        kind = "-".join([task, Path(settings["data"]).stem, agent, str(seed)])
+        folder = out / kind.replace(":", "-").replace("/", "-")
+        runs.append(Run(task, agent=agent, seed=seed, out=folder, **settings))
+    return [run for run in runs if not (run.out / "manifest.json").exists()]
+
+
+def command(run: Run) -> str:
+    """The command that does a run, or goes on with it."""
+    names = ("task", "agent", "data", "preset", "seed", "out")
+    words = [f"--{name}={getattr(run, name)}" for name in names]
+    if run.changes:
+        words += ["--set", *(f"{k}={json.dumps(v)}" for k, v in run.changes.items())]
+    if (run.out / "config.json").exists():
+        words.append("--resume")
+    return shlex.join(["python", "-m", "crl_mini", "train", *words])

@@ -135,7 +135,7 @@ def test_it_learns_where_goals_are_no_observations(name, walks):
 
     assert reached(agent) < 0.6
     agent, _ = updates(agent, replay, 600, key=jax.random.key(1))
-    assert reached(agent) > 0.9
+    assert reached(agent) > 0.85
 
 
 def test_polyak_by_hand():

@@ -12,14 +12,14 @@ from folders import begun
 from crl_mini import films
 from crl_mini.__main__ import main
 from crl_mini.evaluate import rollouts, wilson
-from crl_mini.files import dump, text
+from crl_mini.files import dump
 from crl_mini.train import Run, restored
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "u"
-    Run("PointMaze-U-v0", "smoke", 0, out)()
+    Run("PointMaze-U-v0", "smoke", 0, out, data="random")()
     return out
 
 
@@ -153,7 +153,7 @@ def test_a_film_comes_out_of_every_kind_of_environment(
         ("line:Line-v0", ["--video", "x.avi"], "--video must be one of .mp4, .gif; go"),
         ("line:Line-v0", ["--episodes", "0"], "--episodes must be at least 1; got 0"),
         ("line:Line-v0", ["--seed", "-1"], "--seed must be at least 0; got -1"),
-        (None, [], "run holds no trained agent: "),
+        (None, [], "a run has config.json and a checkpoint; "),
     ],
 )
 def test_what_cannot_be_done_gets_one_line_and_leaves_nothing(
@@ -174,11 +174,9 @@ def test_what_cannot_be_done_gets_one_line_and_leaves_nothing(
 # Runs that come back from their folder.
 
 
-def test_a_run_comes_back_as_it_was_whatever_the_presets_are(finished, monkeypatch):
-    config = json.loads((finished / "config.json").read_text())
-    monkeypatch.setattr("crl_mini.train.PRESETS", {})
+def test_a_run_comes_back_as_it_was(finished):
     run, agent = restored(finished)
-    assert json.loads(text(run.config)) == config
+    assert (run.task, run.agent, run.seed) == ("PointMaze-U-v0", "crl", 0)
     assert agent.config.hidden == (16,)
     assert int(agent.step) == 200
     assert (finished / "checkpoint.safetensors").read_bytes() == dump(agent)
@@ -193,22 +191,20 @@ def test_data_that_are_gone_are_not_missed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("file", "old", "new", "message"),
     [
-        lambda out: (out / "config.json").write_text("{"),
-        lambda out: (out / "config.json").write_text("{}"),
-        lambda out: (out / "config.json").write_text('{"agent": {}, "settings": {}}'),
-        lambda out: (out / "checkpoint.safetensors").unlink(),
-        lambda out: (out / "config.json").write_text(
-            (out / "config.json").read_text().replace("16", "8")
-        ),
-        lambda out: (out / "config.json").write_text(
-            (out / "config.json").read_text().replace("line:", "nowhere:")
-        ),
+        ("config.json", '"task"', "task", "config.json describes no run: Expecting"),
+        ("config.json", '"agent"', '"was"', "config.json describes no run: 'agent'"),
+        ("config.json", "line:", "nowhere:", "No module named 'nowhere'"),
+        ("config.json", "\n      16", "\n      8", "was made with other networks"),
+        ("checkpoint.safetensors", "", None, "a run has config.json and a checkpoint"),
     ],
 )
-def test_folders_that_hold_no_agent_are_refused(change, tmp_path):
-    out = begun(tmp_path / "run", "line:Line-v0")
-    change(out)
-    with pytest.raises(ValueError, match=r"run holds no trained agent: \S"):
-        restored(out)
+def test_folders_that_hold_no_agent_are_refused(file, old, new, message, tmp_path):
+    path = begun(tmp_path / "run", "line:Line-v0") / file
+    if new is None:
+        path.unlink()
+    else:
+        path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=message):
+        restored(path.parent)

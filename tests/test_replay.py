@@ -96,10 +96,46 @@ def test_observations_that_are_goals_too_are_stored_once():
     frames = np.random.default_rng(0).integers(256, size=(2, 5, 4, 4, 3), dtype="uint8")
     for given in ((), (None,), (frames,)):
         replay = Replay.from_trajectories(frames, np.zeros((2, 4, 1)), *given)
-        stored = jax.tree.leaves(replay)
-        assert sum(x.nbytes for x in stored) == frames.nbytes + replay.actions.nbytes
+        stored = sum(x.nbytes for x in jax.tree.leaves(replay))
+        count = replay.added.nbytes
+        assert stored == frames.nbytes + replay.actions.nbytes + count
         batch = replay.sample(jax.random.key(0), 8, GAMMA)
         assert {x.dtype.name for x in batch._replace(a=batch.s)} == {"uint8"}
+
+
+def test_a_full_replay_forgets_the_oldest_episodes():
+    observations, actions = trajectories(n=9)
+    goals = -observations[..., :1]
+    for achieved in (None, goals):
+        cut = [None if x is None else x[:2] for x in (observations, actions, achieved)]
+        replay = Replay.from_trajectories(*cut, capacity=4)
+        assert replay.n_transitions == 2 * 12
+        batch = replay.sample(jax.random.key(0), 500, GAMMA)
+        assert {*np.asarray(batch.s[:, 0])} == {0, 1}  # free room is never drawn
+        for first, last in ((2, 5), (5, 9)):
+            new = [
+                None if x is None else x[first:last]
+                for x in (observations, actions, achieved)
+            ]
+            older, replay = replay, replay.add(*new)
+            s, a, g, *_ = replay.sample(jax.random.key(0), 500, GAMMA)
+            assert {*np.asarray(s[:, 0])} == {*range(last - 4, last)}
+            np.testing.assert_array_equal(a, 100 + s)
+            np.testing.assert_array_equal(abs(g[:, 0]), s[:, 0])
+        assert int(older.added) == 5
+        assert int(replay.added) == 9
+        assert replay.n_transitions == 4 * 12
+        assert (replay.achieved is None) == (achieved is None)
+
+
+def test_a_replay_takes_only_what_fits():
+    replay = Replay.from_trajectories(*trajectories(n=3))
+    for n, length, message in (
+        (4, 12, "the capacity must be"),
+        (2, 9, "must have shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            replay.add(*trajectories(n, length))
 
 
 @pytest.mark.parametrize(

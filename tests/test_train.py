@@ -16,8 +16,8 @@ from crl_mini.agents import AGENTS
 from crl_mini.collect import collect, save
 from crl_mini.envs.play import Wander
 from crl_mini.evaluate import rollout
-from crl_mini.files import load
-from crl_mini.train import Run, updates
+from crl_mini.files import REPLAY, load, text
+from crl_mini.train import Run, restored, updates
 
 MAZE = GridMaze("U")
 KEY = jax.random.key(3)
@@ -88,7 +88,7 @@ def test_bad_numbers_of_steps_are_refused():
 
 
 def arguments(out, *more):
-    task = ["--task", "PointMaze-U-v0", "--preset", "smoke"]
+    task = ["--task", "PointMaze-U-v0", "--data", "random", "--preset", "smoke"]
     return ["train", *task, "--out", str(out), *more]
 
 
@@ -150,6 +150,70 @@ def test_interrupted_run_goes_on_to_the_same_result(
     assert again[0]["ever"] == again[1]["ever"]
 
 
+ONLINE = ["--task", "Reach", "--data", "play", "--set", "collect=800", "episodes=8"]
+
+
+def test_a_run_that_collects_goes_on_to_the_same_result(tmp_path, monkeypatch):
+    assert main(arguments(tmp_path / "whole", *ONLINE)) == 0
+    explore, out = Run.explore, tmp_path / "halves"
+    calls = []
+
+    def interrupted(self, agent, k):
+        calls.append(k)
+        if len(calls) in (3, 5):
+            raise KeyboardInterrupt
+        return explore(self, agent, k)
+
+    monkeypatch.setattr(Run, "explore", interrupted)
+    assert main(arguments(out, *ONLINE)) == 130
+    assert main(arguments(out, *ONLINE, "--resume")) == 130
+    assert main(arguments(out, *ONLINE, "--resume")) == 0
+    assert calls == [0, 1, 2, 2, 3, 3]
+    same = [tmp_path / x / "checkpoint.safetensors" for x in ("whole", "halves")]
+    assert same[0].read_bytes() == same[1].read_bytes()
+    run, agent = restored(out)
+    replay = load(run.collected(), same[1], REPLAY)
+    assert int(replay.added) == 8 + 4 * 4
+    assert np.abs(replay.observations).sum((1, 2)).all()
+    first = run.explore(agent, 0)
+    other = run.explore(agent, 1)
+    assert (first.observations != other.observations).any()
+    rows = list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
+    assert [int(row["collected"]) for row in rows] == 4 * [0] + [200, 400, 600, 800]
+    assert [row["explored"] == "" for row in rows] == 4 * [True] + 4 * [False]
+    assert [int(row["step"]) for row in rows] == [*range(50, 401, 50)]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["data_episodes"] == 8
+    assert manifest["collected"] == 800
+
+
+def test_without_data_an_agent_begins_with_random_walks(tmp_path):
+    run = Run("Reach", "smoke", 0, tmp_path / "run")
+    assert run.sizes["steps"] == 0
+    replay = run.collected()
+    assert int(replay.added) == run.sizes["copies"] == 4
+    assert len(replay.actions) == 4 + run.rounds * 4
+    assert run.settings.decay_steps == 0
+    rows = []
+    run(log=rows.append)
+    assert [row["collected"] for row in rows] == [200, 400, 600, 800]
+    goals = run.explore(run.fresh(), 0).goals
+    assert not np.allclose(goals[0], goals[1])
+
+
+def test_settings_can_be_changed_and_are_kept(tmp_path):
+    sizes = ["--set", "steps=100", "hidden=[8]", "--set", "bc=0.5", "energy=dot"]
+    assert main(arguments(tmp_path / "run", *sizes)) == 0
+    run, agent = restored(tmp_path / "run")
+    assert agent.config.hidden == (8,)
+    assert (agent.config.bc, agent.config.energy) == (0.5, "dot")
+    assert agent.config.decay_steps == int(agent.step) == run.sizes["steps"] == 100
+    kept = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert json.loads(text(run.config)) == kept
+    with pytest.raises(ValueError, match="has config.json and a checkpoint; "):
+        restored(tmp_path)
+
+
 def test_two_seeds_differ(finished, tmp_path):
     assert main(arguments(tmp_path / "other", "--seed", "1")) == 0
     other = (tmp_path / "other" / "checkpoint.safetensors").read_bytes()
@@ -172,11 +236,11 @@ def test_environments_from_elsewhere_train_by_the_same_command(name, tmp_path, c
     assert 0 < manifest["ever_of_data"] < 1
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["length"] == line.LENGTH
-    run = Run(task, "smoke", 0, tmp_path)
+    run = Run(task, "smoke", 0, tmp_path, data="random")
     _, replay, _ = run.start(run.fresh(), resume=False)
     assert replay.observations.shape == (20, line.LENGTH + 1, 3)
     assert replay.achieved.shape == (20, line.LENGTH + 1, 1)
-    other = Run(task, "smoke", 1, tmp_path)
+    other = Run(task, "smoke", 1, tmp_path, data="random")
     _, unlike, _ = other.start(other.fresh(), resume=False)
     useless = (set(np.unique(x.observations[..., 2])) for x in (replay, unlike))
     assert len(set.union(*useless)) == 40
@@ -253,7 +317,7 @@ def test_success_in_hindsight_is_that_of_the_task(tmp_path):
 
 def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
     lengths = {
-        task: Run(task, "cpu", 0, tmp_path).config["length"]
+        task: Run(task, "cpu", 0, tmp_path, data="random").config["length"]
         for task in ("PointMaze-U-v0", "crl_mini/PointMaze-U-v0", "line:Line-v0")
     }
     assert list(lengths.values()) == [200, 200, line.LENGTH]
@@ -279,11 +343,20 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
         (["--task", "line:LineWithoutEnd-v0"], "task must have max_episode_steps"),
         (["--preset", "huge"], "preset must be one of smoke, cpu"),
         (["--agent", "dqn"], "agent must be one of crl, gcbc, td3_her, c_learning"),
-        (["--data", "play"], "data must be one of random, or a file of `collect`"),
+        (["--data", "play"], "data must be one of own, random, or a file of `collect"),
         (["--task", "Push", "--data", "no.npz"], "random, play, noisy, or a file of"),
+        (["--set", "bc"], "'bc' is not name=value"),
+        (["--set", "speed=3"], "a setting must be one of episodes, steps, every, col"),
+        (["--set", "bc=2"], "bc must lie in [0, 1]; got 2"),
+        (["--set", "gamma=word"], "gamma must be of type float; got word"),
+        (["--set", "episodes=0.5"], "episodes must be of type int; got 0.5"),
+        (["--set", "tests=0"], "tests must be at least 1"),
+        (["--set", "steps=75"], "steps must be a multiple of 50; got 75"),
+        (["--set", "steps=0"], "steps + collect must be at least 1"),
+        (["--set", "per_update=1000"], "updates after a round must be at least 1"),
         (["--seed", "-1"], "seed must be at least 0"),
         (["--seed", "one"], "invalid int value"),
-        (["--resume"], "--resume needs a checkpoint"),
+        (["--resume"], "--resume needs a run"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )

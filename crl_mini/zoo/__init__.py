@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crl_mini import checks, files
-from crl_mini.train import Recorded, restored
+from crl_mini.train import Run, of_config, restored
 
 FOLDER = Path(__file__).parent
 NETWORKS = ("critic", "actor")  # what acting and looking need
@@ -18,7 +18,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def load(name: str) -> tuple[Recorded, Any]:
+def load(name: str) -> tuple[Run, Any]:
     """The run that trained an agent, and the agent; its optimizer is a fresh one.
 
     Errors: ``ValueError`` for an unknown name, for a file that is not the recorded one,
@@ -30,7 +30,7 @@ def load(name: str) -> tuple[Recorded, Any]:
     found = sha256(path.read_bytes()).hexdigest()
     if found != manifest["sha256"]:
         raise ValueError(f"{path} has the SHA-256 {found}, not that of its manifest")
-    run = Recorded.of(manifest["config"], path)
+    run = of_config(manifest["config"], path)
     agent = run.fresh()
     return run, replace(agent, **files.load(_networks(agent), path))
 
@@ -40,12 +40,12 @@ def keep(folder: Path, name: str) -> Path:
 
     Errors: ``ValueError`` where the folder holds no finished run.
     """
-    run, agent = restored(folder)
     if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder} holds no finished run: it has no manifest.json")
-    content, path = files.dump(_networks(agent)), FOLDER / f"{name}.json"
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest |= {"config": run.config, "sha256": sha256(content).hexdigest()}
+    content, path = files.dump(_networks(restored(folder)[1])), FOLDER / f"{name}.json"
+    texts = [(folder / f"{kind}.json").read_text() for kind in ("manifest", "config")]
+    manifest, config = map(json.loads, texts)
+    manifest |= {"config": config, "sha256": sha256(content).hexdigest()}
     files.write(path.with_suffix(".safetensors"), content)
     files.write(path, files.text(manifest | {"bytes": len(content)}))
     return path
