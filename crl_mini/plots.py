@@ -11,8 +11,10 @@ from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
+from crl_mini import results
+from crl_mini.agents import AGENTS
 from crl_mini.envs.maze import GridMaze
 
 #: Okabe and Ito's colours, told apart by readers with any kind of colour vision.
@@ -365,22 +367,53 @@ def limits(
 
 
 @styled
-def runs(found: Sequence[Mapping]) -> Figure:
-    """Success of recorded runs against updates: a panel a task, a line a seed."""
-    tasks = list(dict.fromkeys(run["task"] for run in found))
+def runs(found: Sequence[Mapping], x: str = "step") -> Figure:
+    """Success of recorded runs: a panel a task and data, a colour an agent.
+
+    Every seed is a thin line, their mean a thick one. `x` is ``step``, updates, or
+    ``collected``, steps of the environment that the agent itself has made.
+    """
+    panels = results.grouped(found, "task", "data")
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        1, len(tasks), sharey=True, squeeze=False, figsize=(WIDTH, 2.8)
+        rows, columns, sharey=True, squeeze=False, figsize=(WIDTH, 0.6 + 2.3 * rows)
     )
-    for ax, task in zip(axes.flat, tasks, strict=True):
-        for run in (run for run in found if run["task"] == task):
-            known = [row for row in run["curve"] if "ever" in row]
-            x, y = [row["step"] for row in known], [row["ever"] for row in known]
-            k = run["seed"] % len(COLOURS)
-            ax.plot(x, y, color=COLOURS[k], marker=MARKERS[k], label=f"seed {k}", ms=4)
-        ax.set(title=task.removesuffix("-v0"), xlabel="updates", ylim=(0, 1.02))
-    axes[0, 0].set(ylabel="success (ever)")
-    axes[0, 0].legend()
+    for k, (ax, (names, mine)) in enumerate(
+        zip(axes.flat, panels.items(), strict=False)
+    ):
+        for (agent,), seeds in results.grouped(mine, "agent").items():
+            _seeds(ax, seeds, x, agent)
+        ax.set_title("\n".join(names).replace("; ", "\n"), fontsize="small")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if k + columns >= len(panels):
+            ax.set_xlabel({"step": "updates", "collected": "steps collected"}[x])
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    words = {"ever": "success (ever)", "at_end": "success (at the end)"}
+    means = [words[name] for name in {results.measure(run) for run in found}]
+    for ax in axes[:, 0]:
+        ax.set(ylabel=means[0] if len(means) == 1 else "success", ylim=(0, 1.02))
+    lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
+    marks = {name: lines[name] for name in AGENTS if name in lines}
+    where = {"loc": "outside lower center", "ncols": len(marks)}
+    figure.legend(marks.values(), marks, **where)
     return figure
+
+
+def _seeds(ax: Axes, found: Sequence[Mapping], x: str, agent: str) -> None:
+    """Curves of one agent's seeds and, where all of them are known, their mean."""
+    k = list(AGENTS).index(agent)
+    at = {}
+    for run in found:
+        known = [row for row in run["curve"] if results.measure(run) in row]
+        curve = {row.get(x, 0): row[results.measure(run)] for row in known}
+        ax.plot(curve.keys(), curve.values(), color=COLOURS[k], lw=0.8, alpha=0.6)
+        for place, y in curve.items():
+            at.setdefault(place, []).append(y)
+    mean = {place: np.mean(y) for place, y in at.items() if len(y) == len(found)}
+    look = {"color": COLOURS[k], "marker": MARKERS[k], "ls": ("-", "--", "-.", ":")[k]}
+    ax.plot(mean.keys(), mean.values(), label=agent, ms=4, **look)
 
 
 @styled
@@ -504,17 +537,17 @@ def against_truths(
 
 
 @styled
-def all_runs(results: Mapping[str, Mapping[str, Array]], *, xlabel: str) -> Figure:
+def all_runs(scores: Mapping[str, Mapping[str, Array]], *, xlabel: str) -> Figure:
     """Every run as a mark: a row a method, a marker a measure, one mark a seed."""
-    figure, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.42 * len(results)))
-    for k, measure in enumerate(next(iter(results.values()))):
-        for row, (_, values) in enumerate(results.items()):
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.42 * len(scores)))
+    for k, measure in enumerate(next(iter(scores.values()))):
+        for row, (_, values) in enumerate(scores.items()):
             x = np.ravel(values[measure])
             y = np.full(len(x), row + 0.22 * k)
             look = {"color": COLOURS[k], "marker": MARKERS[k], "alpha": 0.8}
             ax.plot(x, y, ls="none", ms=7, label="" if row else measure, **look)
-    ax.set(xlabel=xlabel, ylabel="loss", yticks=range(len(results)))
-    ax.set_yticklabels(results)
+    ax.set(xlabel=xlabel, ylabel="loss", yticks=range(len(scores)))
+    ax.set_yticklabels(scores)
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
     ax.invert_yaxis()
     ax.grid(axis="y", color="#dddddd", lw=0.8)

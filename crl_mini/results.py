@@ -4,6 +4,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float
+
+from crl_mini.agents import AGENTS
+from crl_mini.evaluate import iqm, iqm_interval
+
 # In a checkout the folder `results`; in an installed package a copy of it.
 FOLDERS = (Path(__file__).parent / "_results", Path(__file__).parents[1] / "results")
 
@@ -49,21 +55,145 @@ def runs(pattern: str = "*") -> list[dict]:
     ]
 
 
+def measure(run: dict) -> str:
+    """What counts as success: ``at_end``, or ``ever`` in mazes and elsewhere.
+
+    See `train.Run.judged`: where the mode is judged, the goal has to be held.
+    """
+    return "at_end" if run.get("judged") == "mode" else "ever"
+
+
+def data(run: dict) -> str:
+    """What a run learned from, and how much of it."""
+    given, own = run.get("data_episodes"), run.get("collected", 0)
+    parts = []
+    if run["data"] != "own":
+        parts.append(
+            Path(run["data"]).stem + (f", {given:,} episodes" if given else "")
+        )
+    if own or not parts:
+        parts.append(f"own, {own:,} steps")
+    return "; ".join(parts)
+
+
+#: Question -> is a run about it?
+QUESTIONS = {
+    "From play": lambda run: run["data"] == "play" and not run.get("collected"),
+    "From random walks and other data": lambda run: (
+        run["data"] not in ("play", "own") and not run.get("collected")
+    ),
+    "From data, then from own episodes": lambda run: (
+        run["data"] != "own" and bool(run.get("collected"))
+    ),
+    "From own episodes only": lambda run: run["data"] == "own",
+}
+
+
+def grouped(found: list[dict], *names: str) -> dict[tuple, list[dict]]:
+    """Runs that share what is named: ``task``, ``data``, ``agent``, ``device``."""
+    groups = {}
+    for run in found:
+        known = run | {"data": data(run), "task": run["task"].removesuffix("-v0")}
+        groups.setdefault(tuple(known[name] for name in names), []).append(run)
+    return groups
+
+
+def scores(found: list[dict]) -> Float[np.ndarray, "R 1"]:
+    """Success of each run of one kind, as its task judges it."""
+    return np.array([[run[measure(run)]] for run in found], float)
+
+
+def steps_to(run: dict, level: float) -> float:
+    """Steps that the agent itself had collected when success first reached `level`.
+
+    It is 0 where data alone were enough, and NaN where success never got there. It is
+    known at evaluations only.
+    """
+    rows = (row for row in run["curve"] if row.get(measure(run), -1) >= level)
+    return float(next((row.get("collected", 0) for row in rows), np.nan))
+
+
 def markdown(found: list[dict]) -> str:
-    """One row a task, data and agent: each seed's success, 95 % interval, and cost."""
-    what = ("task", "data", "agent")
-    header = (*what, "success of each seed (95 % interval)", "held at the end", "cost")
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    for kind in dict.fromkeys(tuple(run[k] for k in what) for run in found):
-        mine = [run for run in found if tuple(run[k] for k in what) == kind]
-        ever = [
-            f"{run['ever']:.1%} ({run['ever_interval'][0]:.0%} to "
-            f"{run['ever_interval'][1]:.0%})"
-            for run in mine
-        ]
-        end = [f"{run['at_end']:.1%}" for run in mine]
+    """The `summary` and, below it, the `details`."""
+    return f"{summary(found)}\n\n{details(found)}"
+
+
+def summary(found: list[dict]) -> str:
+    """One row a task and data, one column an agent: see `middle`."""
+    agents = [agent for agent in AGENTS if (agent,) in grouped(found, "agent")]
+    rows = []
+    for kind, mine in grouped(found, "task", "data").items():
+        of = grouped(mine, "agent")
+        cells = [middle(of[agent,]) if (agent,) in of else "" for agent in agents]
+        seeds = " or ".join(str(n) for n in sorted({len(runs) for runs in of.values()}))
+        rows.append([*kind, seeds, *cells, cost(mine)])
+    return table(["task", "data", "seeds", *agents, "cost of a run"], rows)
+
+
+def details(found: list[dict]) -> str:
+    """One row a task, data and agent: each seed with its 95 % interval, and cost."""
+    header = ["task", "data", "agent", "success is", "each seed (95 % interval)"]
+    header += ["IQM (lowest to highest)", "cost of a run"]
+    rows = []
+    for kind, mine in grouped(found, "task", "data", "agent").items():
+        name = measure(mine[0])
+        each = [share(run[name], *run[f"{name}_interval"], digits=0) for run in mine]
+        means = {"ever": "ever, drawn", "at_end": "at the end, mode"}[name]
+        rows.append([*kind, means, ", ".join(each), middle(mine), cost(mine)])
+    return table(header, rows)
+
+
+def overall(found: list[dict]) -> str:
+    """One row a data and agent, over several tasks: the IQM with its 95 % interval.
+
+    Left out is what was not run with the same number of seeds, two at least, on two
+    tasks at least.
+    """
+    rows = []
+    for kind, mine in grouped(found, "data", "agent").items():
+        tasks = grouped(mine, "task")
+        sizes = {len(runs) for runs in tasks.values()}
+        if len(tasks) > 1 and len(sizes) == 1 and min(sizes) > 1:
+            every = np.hstack([scores(runs) for runs in tasks.values()])
+            interval = share(iqm(every), *iqm_interval(every))
+            names = ", ".join(task for (task,) in tasks)
+            rows.append([*kind, names, str(*sizes), interval])
+    return table(["data", "agent", "tasks", "seeds", "IQM (95 % interval)"], rows)
+
+
+def ledger(found: list[dict]) -> str:
+    """One row a device: runs, and minutes of training, evaluations included."""
+    rows = []
+    for (device,), mine in grouped(found, "device").items():
         minutes = [run["minutes"] for run in mine]
-        cost = f"{min(minutes):.1f} to {max(minutes):.1f} min on {mine[0]['device']}"
-        cells = (*kind, ", ".join(ever), ", ".join(end), cost)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        low, half, high = np.quantile(minutes, [0, 0.5, 1])
+        each = f"{low:.1f} to {high:.1f}, median {half:.1f}"
+        rows.append([device, f"{len(mine)}", each, f"{sum(minutes):,.0f}"])
+    return table(["device", "runs", "minutes of a run", "minutes in all"], rows)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def middle(found: list[dict]) -> str:
+    """The interquartile mean of runs of one kind, with the lowest and the highest."""
+    every = scores(found)
+    if len(every) == 1:
+        return f"{every[0, 0]:.1%} (one seed)"
+    return share(iqm(every), every.min(), every.max())
+
+
+def share(value: float, low: float, high: float, digits: int = 1) -> str:
+    """A share in percent, with its ends in brackets."""
+    ends = " to ".join(f"{100 * end:.{digits}f}" for end in (low, high))
+    return f"{value:.1%} ({ends})"
+
+
+def cost(found: list[dict]) -> str:
+    """Minutes of the shortest and of the longest run, on which devices."""
+    minutes = [run["minutes"] for run in found]
+    devices = ", ".join(dict.fromkeys(run["device"] for run in found))
+    return f"{min(minutes):.1f} to {max(minutes):.1f} min on {devices}"

@@ -24,7 +24,17 @@ LIMITS = [
     for k in (1, 2)
 ]
 LIMITS += [{**row, "study": "rank"} for row in LIMITS if row["study"] == "data"]
+SEEDS = [
+    {
+        **{"task": task, "data": "play", "agent": agent, "judged": judged},
+        "curve": [{"step": k, "at_end": k / 4, "ever": k / 4} for k in (1, 2)],
+    }
+    for task, judged in zip("abcd", ["mode"] * 3 + ["drawn"], strict=True)
+    for agent in ("crl", "gcbc", "gcbc")
+]
 FIGURES = {
+    "runs": lambda: plots.runs(SEEDS),
+    "runs_of_one_task": lambda: plots.runs(SEEDS[:3], "collected"),
     "maze_values": lambda: plots.maze_values(MAZE, M[0, 1], goal=10, start=0, log=True),
     "maze_panels": lambda: plots.maze_values(
         MAZE, M[:5, 2], start=[0, 1, 2, 3, 4], titles=list("abcde"), label="p"

@@ -8,7 +8,7 @@ import pytest
 
 from crl_mini import plots, results
 from crl_mini.__main__ import main
-from crl_mini.evaluate import wilson
+from crl_mini.evaluate import iqm, iqm_interval, wilson
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = results.runs()
@@ -64,22 +64,171 @@ def test_recorded_run_is_complete_and_consistent(run):
     )
 
 
-def test_readme_holds_the_table_that_the_command_prints(capsys):
+def test_readme_holds_the_summary_that_the_command_prints(capsys):
     assert main(["results"]) == 0
-    table = capsys.readouterr().out.strip()
-    assert table.count("\n") == 1 + len({run["task"] for run in RUNS})
+    printed, readme = capsys.readouterr().out, (ROOT / "README.md").read_text()
+    assert results.summary(RUNS) in printed
+    assert results.summary(RUNS) in readme
     for run in RUNS:
-        assert f"{run['ever']:.1%}" in table
-    assert table in (ROOT / "README.md").read_text()
+        assert f"{run[results.measure(run)]:.1%}" in printed
+    assert {run["episodes"] for run in RUNS} == {200}  # as README says
+
+
+def test_each_recorded_run_is_about_one_question():
+    for run in RUNS:
+        assert sum(about(run) for about in results.QUESTIONS.values()) == 1
+
+
+# Runs of which everything is known.
+
+
+def made(task="Push", agent="crl", seed=0, score=0.5, **more):
+    """A run that collects 100 steps for each of three updates; success grows to 1."""
+    judged = "drawn" if "Maze" in task else "mode"
+    known = {"mode": "at_end", "drawn": "ever"}[judged]
+    curve = [{"step": k, "collected": 100 * k, known: k / 3} for k in (1, 2, 3)]
+    if "collected" not in more:
+        curve = [{k: v for k, v in row.items() if k != "collected"} for row in curve]
+    scores = dict.fromkeys(("ever", "at_end"), 0.0) | {known: score}
+    intervals = {
+        f"{k}_interval": wilson(round(200 * v), 200) for k, v in scores.items()
+    }
+    what = {"task": task, "agent": agent, "seed": seed, "data": "play"}
+    where = {"minutes": 1.0 + seed, "device": "2 CPU cores", "episodes": 200}
+    return what | where | scores | intervals | {"judged": judged, "curve": curve} | more
+
+
+SEEDS = [made(seed=k, score=s) for k, s in enumerate((0.2, 0.7, 0.9))]
+MAZE = made("PointMaze-U-v0", score=0.25, data="random")
+OLD = {k: v for k, v in MAZE.items() if k != "judged"}
+MIXED = [*SEEDS, made(agent="gcbc", score=0.75), MAZE]
+
+
+def cells(table):
+    """Header -> cells below it."""
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return dict(zip(lines[0], zip(*lines[2:], strict=True), strict=True))
+
+
+def test_success_is_what_the_task_judges():
+    assert [results.measure(run) for run in (SEEDS[0], MAZE, OLD)] == [
+        "at_end",
+        "ever",
+        "ever",
+    ]
+    np.testing.assert_array_equal(
+        results.scores(MIXED)[:, 0], [0.2, 0.7, 0.9, 0.75, 0.25]
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "collected", "question"),
+    [
+        ("play", 0, "From play"),
+        ("noisy", 0, "From random walks and other data"),
+        ("data/x.npz", 0, "From random walks and other data"),
+        ("play", 100, "From data, then from own episodes"),
+        ("noisy", 100, "From data, then from own episodes"),
+        ("own", 100, "From own episodes only"),
+    ],
+)
+def test_a_run_is_about_one_question(data, collected, question):
+    run = made(data=data, collected=collected)
+    assert [k for k, about in results.QUESTIONS.items() if about(run)] == [question]
+
+
+def test_data_are_named_with_how_much_there_was():
+    assert results.data(OLD) == "random"
+    given = {"data_episodes": 1000, "collected": 0}
+    assert results.data(made(**given)) == "play, 1,000 episodes"
+    assert results.data(made(**given, data="data/x.npz")) == "x, 1,000 episodes"
+    own = {"data_episodes": 8, "collected": 3200}
+    assert results.data(made(**own, data="own")) == "own, 3,200 steps"
+    assert results.data(made(**own)) == "play, 8 episodes; own, 3,200 steps"
+
+
+def test_details_hold_every_seed_and_the_summary_one_cell_an_agent():
+    found = cells(results.details(MIXED))
+    assert found["agent"] == ("crl", "gcbc", "crl")
+    assert found["success is"] == ("at the end, mode",) * 2 + ("ever, drawn",)
+    seeds = found["each seed (95 % interval)"][0]
+    assert seeds == "20.0% (15 to 26), 70.0% (63 to 76), 90.0% (85 to 93)"
+    middle = ("60.0% (20.0 to 90.0)", "75.0% (one seed)", "25.0% (one seed)")
+    assert found["IQM (lowest to highest)"] == middle
+    assert found["cost of a run"][0] == "1.0 to 3.0 min on 2 CPU cores"
+    short = cells(results.summary(MIXED))
+    assert short["crl"] == (middle[0], middle[2])
+    assert short["gcbc"] == (middle[1], "")
+    assert short["seeds"] == ("1 or 3", "1")
+    both = results.markdown(MIXED)
+    assert both == f"{results.summary(MIXED)}\n\n{results.details(MIXED)}"
+
+
+def test_overall_takes_what_has_the_same_seeds_on_several_tasks():
+    other = [made("Drawer", seed=k, score=s) for k, s in enumerate((0.4, 0.5, 0.6))]
+    found = cells(results.overall([*MIXED, *other]))
+    assert found["agent"] == ("crl",)
+    assert found["tasks"] == ("Push, Drawer",)
+    every = np.array([[0.2, 0.4], [0.7, 0.5], [0.9, 0.6]])
+    low, high = iqm_interval(every)
+    interval = f"{iqm(every):.1%} ({100 * low:.1f} to {100 * high:.1f})"
+    assert found["IQM (95 % interval)"] == (interval,)
+    for few in ([*SEEDS, *other[:2]], SEEDS, [SEEDS[0], other[0]]):
+        assert results.overall(few).count("\n") == 1
+
+
+def test_ledger_adds_up_by_device():
+    fast = made(device="1 x GPU", minutes=0.5)
+    found = cells(results.ledger([*SEEDS, fast]))
+    assert found["device"] == ("2 CPU cores", "1 x GPU")
+    assert found["runs"] == ("3", "1")
+    assert found["minutes of a run"][0] == "1.0 to 3.0, median 2.0"
+    assert found["minutes in all"] == ("6", "0")
+
+
+def test_steps_to_a_level_are_those_the_agent_collected():
+    run = made(collected=300)
+    assert [results.steps_to(run, level) for level in (0.1, 0.5, 1)] == [100, 200, 300]
+    assert np.isnan(results.steps_to(run | {"curve": run["curve"][:1]}, 0.5))
+    assert results.steps_to(SEEDS[0], 0.5) == 0
+    unknown = run | {"curve": [{"step": 1, "collected": 100}]}
+    assert np.isnan(results.steps_to(unknown, 0))
+
+
+# Figures.
+
+
+def test_figures_show_every_seed_and_their_mean():
+    figure = plots.runs(MIXED)
+    (push, maze) = figure.axes
+    assert push.get_title(loc="left") == "Push\nplay"
+    assert maze.get_title(loc="left") == "PointMaze-U\nrandom"
+    assert len(push.lines) == 3 + 1 + 1 + 1
+    for line in push.lines:
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+        np.testing.assert_allclose(line.get_ydata(), [1 / 3, 2 / 3, 1])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "crl",
+        "gcbc",
+    ]
+    colours = [line.get_color() for line in push.lines]
+    assert colours == 4 * [plots.COLOURS[0]] + 2 * [plots.COLOURS[1]]
+    assert maze.lines[0].get_color() == plots.COLOURS[0]
+
+
+def test_means_are_drawn_where_all_seeds_are_known():
+    short, long = made(collected=300), made(seed=1, collected=300)
+    short["curve"] = [{**row, "at_end": 0.0} for row in short["curve"][:2]]
+    *thin, mean = plots.runs([short, long], "collected").axes[0].lines
+    assert [list(line.get_xdata()) for line in thin] == [[100, 200], [100, 200, 300]]
+    np.testing.assert_array_equal(mean.get_xdata(), [100, 200])
+    np.testing.assert_allclose(mean.get_ydata(), [1 / 6, 1 / 3])
 
 
 def test_figures_show_the_recorded_numbers():
-    figure = plots.runs(RUNS)
-    tasks = list(dict.fromkeys(run["task"] for run in RUNS))
-    assert len(figure.axes) == len(tasks)
-    for ax, task in zip(figure.axes, tasks, strict=True):
-        mine = [run for run in RUNS if run["task"] == task]
-        assert len(ax.lines) == len(mine)
-        for line, run in zip(ax.lines, mine, strict=True):
-            known = [row["ever"] for row in run["curve"] if "ever" in row]
-            np.testing.assert_array_equal(line.get_ydata(), known)
+    drawn = [line for ax in plots.runs(RUNS).axes for line in ax.lines]
+    thin = [list(line.get_ydata()) for line in drawn if line.get_label()[0] == "_"]
+    for run in RUNS:
+        name = results.measure(run)
+        assert [row[name] for row in run["curve"] if name in row] in thin
+    assert len(thin) == len(RUNS)
