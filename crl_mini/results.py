@@ -93,7 +93,8 @@ def grouped(found: list[dict], *names: str) -> dict[tuple, list[dict]]:
     """Runs that share what is named: ``task``, ``data``, ``agent``, ``device``."""
     groups = {}
     for run in found:
-        known = run | {"data": data(run), "task": run["task"].removesuffix("-v0")}
+        task = run["task"].rpartition(":")[2].removesuffix("-v0")  # without its module
+        known = run | {"data": data(run), "task": task}
         groups.setdefault(tuple(known[name] for name in names), []).append(run)
     return groups
 
@@ -146,18 +147,18 @@ def details(found: list[dict]) -> str:
 def overall(found: list[dict]) -> str:
     """One row a data and agent, over several tasks: the IQM with its 95 % interval.
 
-    Left out is what was not run with the same number of seeds, two at least, on two
-    tasks at least.
+    Left out are tasks with fewer seeds than others, and all where only one task or one
+    seed is left.
     """
     rows = []
     for kind, mine in grouped(found, "data", "agent").items():
         tasks = grouped(mine, "task")
-        sizes = {len(runs) for runs in tasks.values()}
-        if len(tasks) > 1 and len(sizes) == 1 and min(sizes) > 1:
+        seeds = max(len(runs) for runs in tasks.values())
+        tasks = {task: runs for (task,), runs in tasks.items() if len(runs) == seeds}
+        if len(tasks) > 1 and seeds > 1:
             every = np.hstack([scores(runs) for runs in tasks.values()])
             interval = share(iqm(every), *iqm_interval(every))
-            names = ", ".join(task for (task,) in tasks)
-            rows.append([*kind, names, str(*sizes), interval])
+            rows.append([*kind, ", ".join(tasks), str(seeds), interval])
     return table(["data", "agent", "tasks", "seeds", "IQM (95 % interval)"], rows)
 
 
@@ -195,5 +196,6 @@ def share(value: float, low: float, high: float, digits: int = 1) -> str:
 def cost(found: list[dict]) -> str:
     """Minutes of the shortest and of the longest run, on which devices."""
     minutes = [run["minutes"] for run in found]
-    devices = ", ".join(dict.fromkeys(run["device"] for run in found))
-    return f"{min(minutes):.1f} to {max(minutes):.1f} min on {devices}"
+    ends = dict.fromkeys(f"{end:.1f}" for end in (min(minutes), max(minutes)))
+    devices = dict.fromkeys(run["device"] for run in found)
+    return f"{' to '.join(ends)} min on {', '.join(devices)}"

@@ -376,7 +376,9 @@ class Run:
     def collected(self) -> Replay:
         """The data to learn from, made on the fly or read from a file, and room."""
         n, length = self.sizes["episodes"], self.length
-        if self.data in ("own", "random"):
+        if self.data == "own":
+            data = self.explore(self.walk(self.seed), self.rounds, n)
+        elif self.data == "random":
             data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
         elif self.data in DATA:
             noise = NOISY if self.data == "noisy" else None
@@ -479,7 +481,8 @@ class Run:
         bar = {"total": self.rounds * steps, "unit": "step", "disable": not self.rounds}
         with tqdm(**bar, initial=done * steps) as bar:
             for k in range(done, self.rounds):
-                new = self.explore(agent, k)
+                drawn = self.policy(agent, "drawn")
+                new = self.explore(drawn, k, sizes["copies"])
                 replay = replay.add(new.observations, new.actions, new.achieved)
                 agent, row = _chunk(agent, replay, n, self.keys[1], watch)
                 row["explored"] = float(new.at_end.mean())
@@ -488,12 +491,11 @@ class Run:
                 _show(bar, steps, rows)
         return agent, replay
 
-    def explore(self, agent, k: int) -> Episodes:
-        """Round k of episodes by the agent itself, with drawn actions."""
-        goals = {"goals": "mixed"} if self.name in TABLETOP else {}
+    def explore(self, policy: Callable, k: int, n: int) -> Episodes:
+        """Round k of `n` episodes, on the tabletop with mixed starts and goals."""
+        mixed = {"goals": "mixed"} if self.name in TABLETOP else {}
         seed = FIRST_SEED * (1 + self.seed) + k
-        policy, n = self.policy(agent, "drawn"), self.sizes["copies"]
-        return self.episodes(policy, n, self.length, seed=seed, **goals)
+        return self.episodes(policy, n, self.length, seed=seed, **mixed)
 
     def watched(self, agent) -> dict:
         """How much was collected until now; now and then the success on test goals."""

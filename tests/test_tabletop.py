@@ -137,6 +137,26 @@ def test_goals_are_near_and_far(task):
 GOALS = ("observation", "desired_goal")
 
 
+@pytest.mark.parametrize("task", ["PickPlace", "BinPick"])
+def test_a_mixed_start_is_on_the_way_down_to_the_block(task):
+    (far, _), (near, _) = (
+        vector(task, 400, goals=goals).reset(seed=0) for goals in ("final", "mixed")
+    )
+    assert (far["observation"][:, 2] > 0.1).all()
+    sims = vector(task, 400, goals="mixed").unwrapped
+    sims.reset(seed=0)
+    np.testing.assert_array_equal(near["observation"], sims.state)
+    gap = np.abs(sims.state[:, HAND] - sims.state[:, OBJECT])
+    above = gap[:, :2].max(1) < 1e-6
+    assert 0.4 < above.mean() < 0.6  # half of the way is the way down
+    assert (gap[above, 2] < 0.01).mean() > 0.05  # where the fingers are around it
+    assert (sims.state[~above, 2] > 0.1).all()
+    before = sims.state
+    for _ in range(3):
+        sims.step(np.tile([0.0, 0, 0, 1], (400, 1)))
+    np.testing.assert_allclose(sims.state[:, OBJECT], before[:, OBJECT], atol=1e-4)
+
+
 def test_bins():
     """Blocks start in the red bin; goals are in the two others, or on the way."""
     now, _ = vector("BinPick", 500).reset(seed=0)

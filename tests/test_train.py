@@ -158,11 +158,11 @@ def test_a_run_that_collects_goes_on_to_the_same_result(tmp_path, monkeypatch):
     explore, out = Run.explore, tmp_path / "halves"
     calls = []
 
-    def interrupted(self, agent, k):
+    def interrupted(self, policy, k, n):
         calls.append(k)
         if len(calls) in (3, 5):
             raise KeyboardInterrupt
-        return explore(self, agent, k)
+        return explore(self, policy, k, n)
 
     monkeypatch.setattr(Run, "explore", interrupted)
     assert main(arguments(out, *ONLINE)) == 130
@@ -175,8 +175,7 @@ def test_a_run_that_collects_goes_on_to_the_same_result(tmp_path, monkeypatch):
     replay = load(run.collected(), same[1], REPLAY)
     assert int(replay.added) == 8 + 4 * 4
     assert np.abs(replay.observations).sum((1, 2)).all()
-    first = run.explore(agent, 0)
-    other = run.explore(agent, 1)
+    first, other = (run.explore(run.policy(agent, "mode"), k, 4) for k in range(2))
     assert (first.observations != other.observations).any()
     rows = list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
     assert [int(row["collected"]) for row in rows] == 4 * [0] + [200, 400, 600, 800]
@@ -197,7 +196,7 @@ def test_without_data_an_agent_begins_with_random_walks(tmp_path):
     rows = []
     run(log=rows.append)
     assert [row["collected"] for row in rows] == [200, 400, 600, 800]
-    goals = run.explore(run.fresh(), 0).goals
+    goals = run.explore(run.walk(0), 0, 4).goals
     assert not np.allclose(goals[0], goals[1])
 
 

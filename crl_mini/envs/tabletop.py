@@ -100,12 +100,22 @@ class Task:
         low, high = np.float32([ENTRIES[e][:2] for e in self.entries]).T
         return low, high
 
-    def draw_start(self, rng: np.random.Generator) -> State:
-        """The start of an episode: the hand in the air, the object at rest."""
+    def draw_start(self, goals: str, rng: np.random.Generator) -> State:
+        """The start of an episode: the hand in the air, the object at rest.
+
+        Where goals are ``mixed``, a hand that has to grasp a block starts on the way
+        from there to the block: across, then down until the fingers are around it.
+        """
         place = rng.uniform(*self.start)
         if self.part == HAND:
             return np.array([*place, OPEN / 2])
-        return np.array([*rng.uniform(*AIR), 0 if self.closed else OPEN, *place])
+        hand = rng.uniform(*AIR)
+        if goals == "mixed" and self.hand is _around:
+            left = np.clip(
+                2 * rng.uniform() - np.array([1, 1, 0]), 0, 1
+            )  # across; down
+            hand = place + left * (hand - place)
+        return np.array([*hand, 0 if self.closed else OPEN, *place])
 
     def draw_goal(self, start: State, goals: str, rng: np.random.Generator) -> State:
         """The state with the task done, and the hand where it would then be.
@@ -331,7 +341,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
 
     def begin(self, rngs: list[np.random.Generator]):
         """Start episodes with the given generators, one a simulation."""
-        starts = np.stack([self.task.draw_start(rng) for rng in rngs])
+        starts = np.stack([self.task.draw_start(self.goals, rng) for rng in rngs])
         goals = [
             self.task.draw_goal(start, self.goals, rng)
             for start, rng in zip(starts, rngs, strict=True)
