@@ -20,7 +20,7 @@ convolutions many times slower on a CPU, so there they are measured in calls onl
 All take turns, round after round; printed are medians over the rounds, of speeds and of
 their ratios. Float operations are those that our form needs; a multiply-add is two.
 
-    python benchmarks/learner.py                  # 3 minutes on two cores
+    python benchmarks/learner.py                  # 2 to 5 minutes on two cores
     python benchmarks/learner.py --out results    # and keep it
     python benchmarks/learner.py --json --workloads W1
 """
