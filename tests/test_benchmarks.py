@@ -1,18 +1,24 @@
 """The benchmarks: small runs, known ratios, a sanity check that sees what is wrong."""
 
+import json
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import learner  # noqa: E402
 import simulation  # noqa: E402
 from simulation import FETCH, ONE, OURS, PROCESSES, RAYS, Contender  # noqa: E402
 
@@ -165,8 +171,154 @@ def test_wrong_arguments_get_one_line(arguments, message, capsys):
     assert said.count("\n") == 1
 
 
-def test_it_starts_as_a_program():
-    command = [sys.executable, BENCHMARKS / "simulation.py", "--help"]
+@pytest.mark.parametrize(
+    ("program", "option"), [("simulation", "--fetch-python"), ("learner", "--json")]
+)
+def test_it_starts_as_a_program(program, option):
+    command = [sys.executable, BENCHMARKS / f"{program}.py", "--help"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0
-    assert "--fetch-python" in done.stdout
+    assert option in done.stdout
+
+
+# The learner.
+
+SMALL = {
+    "W1": learner.Workload(8, (16,), many=2),
+    "W3": learner.Workload(8, (16,), many=2, pixels=16),
+}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(learner, "WORKLOADS", SMALL)
+    monkeypatch.setattr(learner, "CUBE", 32)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_our_form_gives_what_the_originals_gives(name, small):
+    """Adam moves parameters by about 3e-4 in each of two updates."""
+    found = learner.compared(name)
+    assert found["losses"] < 1e-5
+    assert found["parameters"] < 1e-6
+
+
+def test_the_papers_tower_as_matrix_products():
+    x = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    towers = [learner.TOWERS[name](16, rngs=nnx.Rngs(0)) for name in ("conv", "im2col")]
+    assert {tower(x).shape for tower in towers} == {(4, 256)}
+    assert learner.ConvTower(64, rngs=nnx.Rngs(0)).size == 4096
+
+    def loss(tower, x):
+        return jnp.sin(tower(x)).sum()
+
+    got, want = (jax.jit(jax.value_and_grad(loss))(tower, x) for tower in towers)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_patches_see_all_of_a_picture():
+    assert learner.PatchTower(64, rngs=nnx.Rngs(0)).size == 2048
+    x = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    cut = learner.blocks(x, 2)
+    assert cut.shape == (2, 2, 3, 12)
+    np.testing.assert_array_equal(cut[1, 1, 2], x[1, 2:4, 4:6].ravel())
+
+
+def products(jaxpr):
+    """Multiply-adds of all products of matrices in a program."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        inner = (getattr(p, "jaxpr", None) for p in eqn.params.values())
+        total += sum(products(j) for j in inner if j is not None)
+        if eqn.primitive.name == "dot_general":
+            ((over, _), _) = eqn.params["dimension_numbers"]
+            shape = eqn.invars[0].aval.shape
+            total += eqn.outvars[0].aval.size * int(np.prod([shape[k] for k in over]))
+    return total
+
+
+def test_float_operations_are_those_of_the_program():
+    """It has one product that is not needed: the actor's gradient of the states."""
+    workload = learner.Workload(32, (16, 12), many=1, repr_dim=8)
+    batch = jax.tree.map(lambda x: x[0], workload.batches(1))
+    program = jax.make_jaxpr(learner.CRL.update)(learner.state_agent(workload), batch)
+    spare = 2 * 32 * 25 * 16
+    assert learner.needed(workload) == 2 * (products(program.jaxpr) - spare)
+
+
+def test_everybody_updates_and_is_shown(small, capsys, tmp_path):
+    run = ["--workloads", "W1", "--rounds", "2", "--seconds", "0.001"]
+    assert learner.main([*run, "--json", "--out", str(tmp_path)]) == 0
+    known = json.loads(capsys.readouterr().out)
+    rows = known.pop("rows")
+    assert [(row["form"], row["scanned"]) for row in rows] == [
+        (what, scanned)
+        for what in (learner.ORIGINAL, learner.OURS)
+        for scanned in (False, True)
+    ]
+    assert len(known["ratios"]) == 3
+    assert known["differences"]["W1"]["losses"] < 1e-5
+    assert known["peak_used"] in ("16 x 16 x 16", "32 x 32 x 32")
+    for row in rows:
+        assert 0 < row["slowest"] <= row["updates_per_second"] <= row["fastest"]
+        assert (row["share_of_peak"] == "") == (row["form"] == learner.ORIGINAL)
+    shown = learner.report(rows, known)
+    for words in ("ours, in a scan: ", "differ by", ": the peak", known["device"]):
+        assert words in shown
+    assert json.loads((tmp_path / "learner.json").read_text()) == known
+    assert len((tmp_path / "learner.csv").read_text().splitlines()) == 1 + len(rows)
+
+
+def test_pictures_are_measured_in_calls_where_there_are_convolutions(
+    small, monkeypatch
+):
+    begun = []
+
+    def acting(update, agent, workload, scanned):
+        begun.append((update, agent.critic.eyes, scanned))
+        return partial(int, 1)
+
+    monkeypatch.setattr(learner, "acting", acting)
+    labels = [contender.label for contender in learner.forms("W3")]
+    assert labels[0] == learner.ORIGINAL
+    assert labels[-1] == "ours, patch, in a scan"
+    update, eyes, _ = begun[0]
+    assert update is learner.original_on_pixels
+    assert isinstance(eyes, learner.ConvTower)
+    assert not any(type(eyes) is learner.ConvTower for *_, eyes, scan in begun if scan)
+    assert {update for update, *_ in begun[1:]} == {
+        learner.own_tower,
+        learner.on_features,
+    }
+
+
+def test_speeds_are_medians_and_shares_are_of_the_same_round(small):
+    one = partial(learner.Contender, act=None)
+    ours = one("W1", learner.OURS, False, rates=[10.0, 30.0, 20.0])
+    other = one("W1", learner.ORIGINAL, False, rates=[10.0, 10.0, 10.0])
+    flops = learner.needed(SMALL["W1"])
+    peak = [one("peak", "a", False, rates=[20.0 * flops, 40 * flops, 80 * flops])]
+    peak += [one("peak", "b", False, rates=[1.0, 1.0, 1.0])]
+    row = learner.row(ours, peak)
+    assert (row["updates_per_second"], row["share_of_peak"]) == (20, 0.5)
+    assert learner.row(other, peak)["share_of_peak"] == ""
+    (found,) = learner.comparisons([other, ours])
+    assert list(found.values())[-3:] == [2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workloads", "W9"], "--workloads must be one of W1, W2, W3"),
+        (["--rounds", "0"], "--rounds must be at least 1; got 0"),
+        (["--seconds", "-1"], "--seconds must lie inside"),
+        (["--out", "/dev/null/here"], "Not a directory"),
+    ],
+)
+def test_wrong_arguments_of_the_learner_get_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        learner.main(arguments)
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1

@@ -1,0 +1,629 @@
+"""How many updates a second? Our update of CRL, beside the form of the original.
+
+Both are the same algorithm on the same networks and batches. The original's form is
+that of the code released with Eysenbach et al. (2022): the actor's loss calls the
+critic anew with all states, goals and pictures of its doubled batch, and keeps the
+diagonal of the 2B x 2B logits. Ours encodes each goal and each picture once a batch and
+computes the logits of pairs only. Before anything is timed, a few updates of both are
+compared: the largest differences of losses and of parameters are printed.
+
+W1 and W2 are states of 25 numbers with 4 actions. W3 is pictures, 64 x 64 x 3 in bytes.
+There one tower of the critic sees states and goals. The original's actor has a tower of
+its own on the two pictures stacked ("own tower"); ours is an MLP on the critic's
+features, to which its loss sends no gradient: another network, with less to compute.
+Towers: the paper's convolutions, the same as products of matrices (im2col), patches.
+
+"In a scan" is several updates in one call, as `crl_mini.train.updates` does (and the
+released code); otherwise each update is a call. Inside loops XLA runs the gradients of
+convolutions many times slower on a CPU, so there they are measured in calls only.
+
+All take turns, round after round; printed are medians over the rounds, of speeds and of
+their ratios. Float operations are those that our form needs; a multiply-add is two.
+
+    python benchmarks/learner.py                  # 2 to 5 minutes on two cores
+    python benchmarks/learner.py --out results    # and keep it
+    python benchmarks/learner.py --json --workloads W1
+"""
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain, pairwise
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from gymnasium import spaces
+from jaxtyping import Array, Float, Shaped, UInt8
+from simulation import per_second
+from tqdm import tqdm
+
+from crl_mini import CRL, CRLConfig, checks
+from crl_mini.__main__ import Parser
+from crl_mini.actor import Actor
+from crl_mini.agents.crl import critic_loss, logit_metrics
+from crl_mini.critic import Critic, paired
+from crl_mini.encoders import MLP, Spec
+from crl_mini.files import device, table, text, versions, write
+from crl_mini.replay import Batch
+
+ROUNDS, SECONDS = 5, 0.5  # a contender is measured so often, for so long
+ORIGINAL, OURS = "original's form", "ours"
+CUBE = 2048  # side of the largest matrices of which the peak is measured
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sizes of networks and batches. The networks are the paper's: no layer norm."""
+
+    batch: int
+    hidden: tuple[int, ...]
+    many: int
+    """Updates in a scan; without one, calls before the clock is looked at."""
+    state: int = 25
+    actions: int = 4
+    repr_dim: int = 64
+    pixels: int = 0
+    """Side of a picture; 0 for states."""
+
+    @property
+    def config(self) -> CRLConfig:
+        """The agent's settings."""
+        sizes = {"batch_size": self.batch, "repr_dim": self.repr_dim}
+        return CRLConfig(hidden=self.hidden, layer_norm=False, **sizes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a state and of a goal."""
+        return (self.pixels, self.pixels, 3) if self.pixels else (self.state,)
+
+    def batches(self, n: int) -> Batch:
+        """`n` random batches (n, B, ...)."""
+        rng, shape = np.random.default_rng(0), (n, self.batch, *self.shape)
+        a = rng.uniform(-1, 1, (n, self.batch, self.actions))
+        if self.pixels:
+            s, g = (rng.integers(0, 256, shape, np.uint8) for _ in "sg")
+        else:
+            s, g = (rng.normal(size=shape).astype(np.float32) for _ in "sg")
+        return Batch(*map(jnp.asarray, (s, a.astype(np.float32), g)))
+
+
+WORKLOADS = {
+    "W1": Workload(256, (256, 256), many=16),
+    "W2": Workload(1024, (1024, 1024), many=4),
+    "W3": Workload(256, (256, 256), many=2, pixels=64),
+}
+
+
+# --- Towers for pictures
+
+
+class ConvTower(nnx.Module):
+    """The paper's: 8 x 8 / 4, 4 x 4 / 2 and 3 x 3 / 1 with 32, 64 and 64 channels."""
+
+    layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
+
+    def __init__(self, pixels: int, channels: int = 3, *, rngs: nnx.Rngs):
+        side, convs = pixels, []
+        for out, kernel, stride in self.layers:
+            sizes = {"kernel_size": (kernel, kernel), "strides": stride}
+            convs.append(nnx.Conv(channels, out, **sizes, rngs=rngs))
+            side, channels = -(-side // stride), out
+        self.convs = nnx.List(convs)
+        self.size = side * side * channels  # 4096 of 64 x 64
+
+    def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
+        x = x / 255
+        for conv in self.convs:
+            x = jax.nn.relu(self.convolved(conv, x))
+        return x.reshape(len(x), -1)
+
+    def convolved(self, conv: nnx.Conv, x: Float[Array, "B H W C"]):
+        """One layer before its ReLU, (B, h, w, O)."""
+        return conv(x)
+
+
+def blocks(x: Shaped[Array, "B H W C"], side: int) -> Shaped[Array, "B h w F"]:
+    """Cut into squares that do not overlap, each one flat: F = side side C."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // side, side, width // side, side, channels)
+    return x.swapaxes(2, 3).reshape(*x.shape[:2], x.shape[3], -1)
+
+
+def im2col(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C O"], stride: int):
+    """Convolution with "SAME" padding as one product of matrices; (B, h, w, O).
+
+    Squares of side `stride` are the pixels; a kernel covers n x n of them.
+    """
+    side, _, channels, out = kernel.shape
+    n, size = side // stride, x.shape[1] // stride
+    pad = ((side - stride) // 2, (side - stride + 1) // 2)
+    x = blocks(jnp.pad(x, ((0, 0), pad, pad, (0, 0))), stride)
+    near = [x[:, i : i + size, j : j + size] for i in range(n) for j in range(n)]
+    kernel = kernel.reshape(n, stride, n, stride, channels, out).swapaxes(1, 2)
+    return jnp.concatenate(near, axis=-1) @ kernel.reshape(-1, out)
+
+
+class Im2colTower(ConvTower):
+    """The paper's tower, computed by matrix products, and so its gradient."""
+
+    def convolved(self, conv, x):
+        return im2col(x, conv.kernel[...], conv.strides) + conv.bias[...]
+
+
+class PatchTower(nnx.Module):
+    """Patches of 4, 2 and 2 pixels that do not overlap: dense, layer norm, ReLU."""
+
+    layers = ((32, 4), (64, 2), (128, 2))  # channels, side
+
+    def __init__(self, pixels: int, channels: int = 3, *, rngs: nnx.Rngs):
+        dense = []
+        for out, side in self.layers:
+            dense.append(nnx.Linear(side * side * channels, out, rngs=rngs))
+            pixels, channels = pixels // side, out
+        self.dense = nnx.List(dense)
+        self.norms = nnx.List([nnx.LayerNorm(n, rngs=rngs) for n, _ in self.layers])
+        self.size = pixels * pixels * channels  # 2048 of 64 x 64
+
+    def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
+        x = x / 255
+        for (_, side), dense, norm in zip(
+            self.layers, self.dense, self.norms, strict=True
+        ):
+            x = jax.nn.relu(norm(dense(blocks(x, side))))
+        return x.reshape(len(x), -1)
+
+
+TOWERS = {"conv": ConvTower, "im2col": Im2colTower, "patch": PatchTower}
+
+
+class SeeingCritic(Critic):
+    """A critic of features, with the tower that makes them from pictures."""
+
+    def __init__(self, eyes: nnx.Module, action: Spec, **settings):
+        super().__init__(Spec((eyes.size,)), action, **settings)
+        self.eyes = eyes
+
+
+class SeeingActor(Actor):
+    """The original's actor: a tower of its own on the two pictures stacked."""
+
+    def __init__(self, eyes: nnx.Module, action: Spec, *, hidden, layer_norm, rngs):
+        sizes = {"layer_norm": layer_norm, "rngs": rngs}
+        self.eyes, self.action = eyes, action
+        self.tower = MLP(eyes.size, hidden, self.outputs * action.size, **sizes)
+
+    def out(self, s, g):
+        return self.tower(self.eyes(jnp.concatenate([s, g], axis=-1)))
+
+
+# --- Agents
+
+
+def state_agent(workload: Workload) -> CRL:
+    """The library's agent."""
+    free = spaces.Box(-np.inf, np.inf, workload.shape)
+    bounded = spaces.Box(-1, 1, (workload.actions,))
+    return CRL.create(workload.config, free, bounded, key=jax.random.key(0))
+
+
+def pixel_agent(workload: Workload, tower: str, own: bool) -> CRL:
+    """An agent that sees; its actor has its `own` tower or lives on features."""
+    config, rngs, make = workload.config, nnx.Rngs(0), TOWERS[tower]
+    action = Spec.of(spaces.Box(-1, 1, (workload.actions,)))
+    sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm, "rngs": rngs}
+    eyes = make(workload.pixels, rngs=rngs)
+    energy = {"energy": config.energy, "repr_dim": config.repr_dim}
+    critic = SeeingCritic(eyes, action, **energy, **sizes)
+    if own:
+        actor = SeeingActor(make(workload.pixels, 6, rngs=rngs), action, **sizes)
+    else:
+        actor = Actor(critic.observation, action, **sizes)
+    optimizer = config.adam().init((critic, actor))
+    key = jax.random.key(0)
+    return CRL(config, critic, actor, optimizer, key, jnp.zeros((), int))
+
+
+# --- Updates: functions of agent and batch, which return agent and metrics
+
+
+def doubled(s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
+    """Each state with its own goal and with that of the row before, (2B, ...)."""
+    again = jnp.concatenate([g, jnp.roll(g, 1, axis=0)])
+    return jnp.concatenate([s, s]), again
+
+
+def climbing(agent: CRL, s, g, score: Callable):
+    """Gradient of the actor's loss, and metrics; `score` gives f (2B,) of actions."""
+    key = jax.random.fold_in(agent.key, agent.step)
+
+    def loss(actor):
+        a, log_prob = actor.sample(s, g, key=key)
+        f = score(a)
+        metrics = {"actor_f": f.mean(), "log_prob": log_prob.mean()}
+        return (agent.config.entropy * log_prob - f).mean(), metrics
+
+    return jax.grad(loss, has_aux=True)(agent.actor)
+
+
+def moved(agent: CRL, grads, metrics: dict) -> tuple[CRL, dict]:
+    """One step of Adam."""
+    changes, optimizer = agent.config.adam().update(grads, agent.optimizer)
+    critic, actor = optax.apply_updates((agent.critic, agent.actor), changes)
+    new = {"critic": critic, "actor": actor, "optimizer": optimizer}
+    return replace(agent, **new, step=agent.step + 1), metrics
+
+
+def original_on_states(agent: CRL, batch: Batch):
+    """The original's form: the actor's loss encodes everything anew."""
+    fit = jax.value_and_grad(critic_loss, has_aux=True)
+    (loss, (logits, _)), down = fit(agent.critic, batch, agent.config)
+    s, g = doubled(batch.s, batch.g)
+    up, more = climbing(agent, s, g, lambda a: jnp.diag(agent.critic(s, a, g)))
+    return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
+
+
+def seeing_loss(critic: SeeingCritic, batch: Batch, config: CRLConfig):
+    """The critic's loss, with (logits, psi) and the batch of features to use again."""
+    both = critic.eyes(jnp.concatenate([batch.s, batch.g]))
+    s, g = jnp.split(both, 2)
+    seen = batch._replace(s=s, g=g)
+    loss, (logits, psi) = critic_loss(critic, seen, config)
+    return loss, (logits, psi, seen)
+
+
+def original_on_pixels(agent: CRL, batch: Batch):
+    """The original's form: the actor's loss looks at all its pictures anew."""
+    fit = jax.value_and_grad(seeing_loss, has_aux=True)
+    (loss, (logits, *_)), down = fit(agent.critic, batch, agent.config)
+    s, g = doubled(batch.s, batch.g)
+
+    def score(a):
+        eyes = agent.critic.eyes
+        return jnp.diag(agent.critic(eyes(s), a, eyes(g)))
+
+    up, more = climbing(agent, s, g, score)
+    return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
+
+
+def own_tower(agent: CRL, batch: Batch):
+    """The original's networks in our form: no picture is looked at twice by a tower."""
+    fit = jax.value_and_grad(seeing_loss, has_aux=True)
+    (loss, (logits, psi, seen)), down = fit(agent.critic, batch, agent.config)
+    features, goals = doubled(seen.s, psi)
+
+    def score(a):
+        phi = agent.critic.phi(features, a)
+        return agent.critic.logits(phi, goals, pairs=paired)
+
+    up, more = climbing(agent, *doubled(batch.s, batch.g), score)
+    return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
+
+
+def on_features(agent: CRL, batch: Batch):
+    """Ours: the actor is an MLP on the critic's features."""
+    fit = jax.value_and_grad(seeing_loss, has_aux=True)
+    (loss, (logits, psi, seen)), down = fit(agent.critic, batch, agent.config)
+    return agent.descend(seen, psi, down, {"loss": loss} | logit_metrics(logits))
+
+
+def differences(agent: CRL, batches: Batch, one: Callable, other: Callable) -> dict:
+    """Largest differences of metrics and of parameters after a few updates of each.
+
+    One would not do: Adam's first step is the learning rate times the gradient's sign.
+    """
+    found = []
+    for update in (one, other):
+        end, metrics = jax.jit(partial(jax.lax.scan, update))(agent, batches)
+        found.append({"losses": metrics, "parameters": (end.critic, end.actor)})
+    apart = jax.tree.map(lambda x, y: float(abs(x - y).max()), *found)
+    return {name: max(jax.tree.leaves(of)) for name, of in apart.items()}
+
+
+def compared(name: str) -> dict:
+    """`differences` of our form and the original's, on the same networks."""
+    workload = WORKLOADS[name]
+    batches = workload.batches(workload.many)
+    if not workload.pixels:
+        agent = state_agent(workload)
+        return differences(agent, batches, CRL.update, original_on_states)
+    agent = pixel_agent(workload, "im2col", own=True)
+    return differences(agent, batches, own_tower, original_on_pixels)
+
+
+# --- Measuring
+
+
+@dataclass(eq=False)
+class Contender:
+    """Something that updates, or only multiplies, and how fast it was."""
+
+    workload: str
+    what: str
+    scanned: bool
+    act: Callable[[], int]
+    """Do some updates and return how many; of the peak, float operations."""
+    rates: list[float] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """What it is, in a table."""
+        return self.what + ", in a scan" * self.scanned
+
+
+def acting(update: Callable, agent: CRL, workload: Workload, scanned: bool):
+    """Go on updating, `workload.many` at a time; compiled when this returns."""
+    n, batches = workload.many, workload.batches(workload.many)
+    singly = [jax.tree.map(lambda x, i=i: x[i], batches) for i in range(n)]
+    one = jax.jit(update)
+    many = jax.jit(lambda agent, batches: jax.lax.scan(update, agent, batches))
+
+    def act() -> int:
+        nonlocal agent
+        if scanned:
+            agent, _ = many(agent, batches)
+        else:
+            for batch in singly:
+                agent, _ = one(agent, batch)
+        jax.block_until_ready(agent)
+        return n
+
+    act()
+    return act
+
+
+def multiplying(rows: int, inner: int, columns: int) -> Callable[[], int]:
+    """Multiply two matrices; returns float operations."""
+    rng = np.random.default_rng(0)
+    a, b = (
+        jnp.asarray(rng.normal(size=size), jnp.float32)
+        for size in ((rows, inner), (inner, columns))
+    )
+    multiply = jax.jit(jnp.matmul)
+
+    def act() -> int:
+        multiply(a, b).block_until_ready()
+        return 2 * rows * inner * columns
+
+    act()
+    return act
+
+
+def forms(name: str) -> Iterator[Contender]:
+    """Everybody who takes part in a workload, the original's form first."""
+    workload = WORKLOADS[name]
+    if not workload.pixels:
+        agent = state_agent(workload)
+        for what, update in ((ORIGINAL, original_on_states), (OURS, CRL.update)):
+            for scanned in (False, True):
+                act = acting(update, agent, workload, scanned)
+                yield Contender(name, what, scanned, act)
+        return
+    for what, tower, own, update, scans in (
+        (ORIGINAL, "conv", True, original_on_pixels, (False,)),
+        (f"{OURS}, conv, own tower", "conv", True, own_tower, (False,)),
+        (f"{OURS}, im2col, own tower", "im2col", True, own_tower, (False,)),
+        (f"{OURS}, conv", "conv", False, on_features, (False,)),
+        (f"{OURS}, im2col", "im2col", False, on_features, (False, True)),
+        (f"{OURS}, patch", "patch", False, on_features, (False, True)),
+    ):
+        agent = pixel_agent(workload, tower, own)
+        for scanned in scans:
+            act = acting(update, agent, workload, scanned)
+            yield Contender(name, what, scanned, act)
+
+
+def peaks(names: list[str]) -> Iterator[Contender]:
+    """Products of matrices: of the hidden layers' shapes, and of large ones."""
+    chosen = (WORKLOADS[name] for name in names)
+    shapes = {(2 * w.batch, w.hidden[0], w.hidden[-1]) for w in chosen if not w.pixels}
+    for shape in sorted({*shapes, (CUBE,) * 3}):
+        what = " x ".join(map(str, shape))
+        yield Contender("peak", what, False, multiplying(*shape))
+
+
+def take_turns(contenders: list[Contender], rounds: int, seconds: float) -> None:
+    """Measure everybody once in each round."""
+    turns = [contender for _ in range(rounds) for contender in contenders]
+    for contender in tqdm(turns, desc="measuring", leave=False):
+        contender.rates.append(per_second(contender.act, seconds))
+
+
+# --- Counting
+
+
+def multiply_adds(widths: tuple[int, ...]) -> tuple[int, int]:
+    """Of a row through an MLP: of all its layers, and without the first one."""
+    layers = [i * o for i, o in pairwise(widths)]
+    return sum(layers), sum(layers[1:])
+
+
+def needed(workload: Workload) -> int:
+    """Float operations of one update on states in our form: products of matrices only.
+
+    Gradients of weights cost what the layers cost, those of inputs too, but for the
+    first layer, whose input is data. The actor's loss needs no gradient of the critic's
+    weights, and of its first layer only that of the actions.
+    """
+    w, B = workload, workload.batch
+    phi, phi_inner = multiply_adds((w.state + w.actions, *w.hidden, w.repr_dim))
+    psi, psi_inner = multiply_adds((w.state, *w.hidden, w.repr_dim))
+    pi, pi_inner = multiply_adds((2 * w.state, *w.hidden, 2 * w.actions))
+    critic = B * (2 * phi + phi_inner + 2 * psi + psi_inner) + 3 * B * B * w.repr_dim
+    through = phi + phi_inner + w.actions * w.hidden[0] + 2 * w.repr_dim
+    actor = 2 * B * (2 * pi + pi_inner + through)
+    return 2 * (critic + actor)
+
+
+# --- Showing
+
+
+def medians(values) -> tuple[float, float, float]:
+    """Median, lowest and highest."""
+    return float(np.median(values)), float(np.min(values)), float(np.max(values))
+
+
+def ratio(ours: Contender, other: Contender) -> dict:
+    """How many times as fast as another, round by round."""
+    middle, low, high = medians(np.divide(ours.rates, other.rates))
+    return {
+        "workload": ours.workload,
+        "of": ours.label,
+        "to": other.label,
+        "times_as_fast": round(middle, 2),
+        "lowest": round(low, 2),
+        "highest": round(high, 2),
+    }
+
+
+def comparisons(contenders: list[Contender]) -> list[dict]:
+    """Ours against the original's form, called alike where it can be, and singly."""
+    found = []
+    for other in contenders:
+        if other.what == ORIGINAL:
+            found += [
+                ratio(ours, other)
+                for ours in contenders
+                if ours.workload == other.workload
+                and ours.what.startswith(OURS)
+                and ours.scanned >= other.scanned
+            ]
+    return found
+
+
+def highest(peak: list[Contender]) -> Contender:
+    """The fastest product of matrices."""
+    return max(peak, key=lambda contender: np.median(contender.rates))
+
+
+def row(contender: Contender, peak: list[Contender]) -> dict:
+    """Medians with the slowest and the fastest round; what ours uses of the peak."""
+    middle, low, high = medians(contender.rates)
+    gflops = share = ""
+    if contender.what == OURS:
+        flops = needed(WORKLOADS[contender.workload])
+        gflops = round(flops * middle / 1e9, 1)
+        shares = flops * np.divide(contender.rates, highest(peak).rates)
+        share = round(float(np.median(shares)), 3)
+    return {
+        "workload": contender.workload,
+        "form": contender.what,
+        "scanned": contender.scanned,
+        "updates_per_second": round(middle, 2),
+        "slowest": round(low, 2),
+        "fastest": round(high, 2),
+        "gflops": gflops,
+        "share_of_peak": share,
+    }
+
+
+def facts(
+    args: Namespace, contenders: list[Contender], peak: list[Contender], **more
+) -> dict:
+    """What a reader has to know beside the speeds."""
+    products = {c.what: [round(x / 1e9, 1) for x in medians(c.rates)] for c in peak}
+    chosen = {name: WORKLOADS[name] for name in args.workloads}
+    states = [name for name, workload in chosen.items() if not workload.pixels]
+    return {
+        "command": "python benchmarks/learner.py",
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "workloads": {name: asdict(workload) for name, workload in chosen.items()},
+        "ratios": comparisons(contenders),
+        "gflop_of_an_update": {n: needed(WORKLOADS[n]) / 1e9 for n in states},
+        "peak_gflops_median_lowest_highest": products,
+        "peak_used": highest(peak).what,
+        **more,
+        "device": device(),
+        "versions": versions(),
+    }
+
+
+def report(rows: list[dict], known: dict) -> str:
+    """A table of the speeds; below it ratios, differences and the peak."""
+    lines = [
+        "On {device}, load average {load_average[0]} to {load_average[1]}: medians of "
+        "{rounds} rounds of {seconds} s or more, and their range\n".format(**known),
+        f"{'':39}{'updates/s':>10}{'range':>18}{'GFLOP/s':>9}{'of peak':>9}",
+    ]
+    for row in rows:
+        name, form, scanned, middle, low, high, gflops, share = row.values()
+        name = f"{name} {form}" + ", in a scan" * scanned
+        span, part = f"{low:.2f} to {high:.2f}", f"{share:.0%}" if share else ""
+        lines.append(f"{name:39}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
+    lines.append("")
+    for ratio in known["ratios"]:
+        name, ours, other, *times = ratio.values()
+        times = "{:.2f} times ({:.2f} to {:.2f})".format(*times)
+        lines.append(f"{name} {ours}: {times} as fast as {other}")
+    for name, found in known["differences"].items():
+        words = " and ".join(f"{x:.1e} in {what}" for what, x in found.items())
+        lines.append(f"{name} ours and {ORIGINAL} differ by {words}")
+    for what, speeds in known["peak_gflops_median_lowest_highest"].items():
+        used = ": the peak" if what == known["peak_used"] else ""
+        speeds = "{:.0f} GFLOP/s ({:.0f} to {:.0f})".format(*speeds)
+        lines.append(f"Matrices {what}: {speeds}{used}")
+    return "\n".join(lines)
+
+
+def speed(args: Namespace) -> None:
+    """Measure everybody; print a table or JSON; with ``--out`` keep it."""
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+    before, same = os.getloadavg()[0], {name: compared(name) for name in args.workloads}
+    everybody = chain.from_iterable(map(forms, args.workloads))
+    contenders = list(tqdm(everybody, desc="compiling", leave=False))
+    peak = list(peaks(args.workloads))
+    take_turns([*contenders, *peak], args.rounds, args.seconds)
+    load = [round(x, 1) for x in (before, os.getloadavg()[0])]
+    known = facts(args, contenders, peak, differences=same, load_average=load)
+    found = [row(contender, peak) for contender in contenders]
+    if args.json:
+        print(json.dumps(known | {"rows": found}))
+    else:
+        print(report(found, known))
+    if args.out:
+        write(args.out / "learner.json", text(known))
+        write(args.out / "learner.csv", table(found))
+
+
+def parse(argv: list[str] | None) -> tuple[Parser, Namespace]:
+    """The command line's arguments, checked."""
+    parser = Parser(prog="learner.py", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--workloads", nargs="+", default=list(WORKLOADS), help=", ".join(WORKLOADS)
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a turn")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--out", type=Path, help="folder for learner.csv and .json")
+    args = parser.parse_args(argv)
+    try:
+        for name in args.workloads:
+            checks.one_of("--workloads", name, WORKLOADS)
+        checks.at_least("--rounds", args.rounds, 1)
+        checks.inside("--seconds", args.seconds, 0, 60)
+    except ValueError as problem:
+        parser.error(str(problem))
+    return parser, args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; the exit status."""
+    parser, args = parse(argv)
+    try:
+        speed(args)
+    except OSError as problem:
+        parser.error(str(problem))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
