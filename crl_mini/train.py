@@ -330,6 +330,7 @@ class Run:
             "task": self.task,
             "data": self.data,
             "agent": self.agent,
+            "preset": self.preset,
             "seed": self.seed,
             "length": self.length,
             **self.sizes,
@@ -597,8 +598,9 @@ def of_config(config: dict, out: Path) -> Run:
     """The run with the settings of a ``config.json``, whatever the presets are now."""
     own = {k: tuple(v) if type(v) is list else v for k, v in config["settings"].items()}
     changes = {k: config[k] for k in SIZES if k in config} | own
-    names = ("task", "seed", "agent", "data")
-    return Run(preset="cpu", out=out, changes=changes, **{k: config[k] for k in names})
+    names = ("task", "preset", "seed", "agent", "data")
+    known = {"preset": "cpu"} | config  # the first recorded runs do not say it
+    return Run(out=out, changes=changes, **{k: known[k] for k in names})
 
 
 def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:

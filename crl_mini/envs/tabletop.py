@@ -104,17 +104,16 @@ class Task:
         """The start of an episode: the hand in the air, the object at rest.
 
         Where goals are ``mixed``, a hand that has to grasp a block starts on the way
-        from there to the block: across, then down until the fingers are around it.
+        from there to it, across and then down: often with the fingers around it.
         """
         place = rng.uniform(*self.start)
         if self.part == HAND:
             return np.array([*place, OPEN / 2])
         hand = rng.uniform(*AIR)
         if goals == "mixed" and self.hand is _around:
-            left = np.clip(
-                2 * rng.uniform() - np.array([1, 1, 0]), 0, 1
-            )  # across; down
-            hand = place + left * (hand - place)
+            u = rng.uniform()
+            across = max(4 * u - 3, 0)
+            hand = place + np.array([across, across, u**2]) * (hand - place)
         return np.array([*hand, 0 if self.closed else OPEN, *place])
 
     def draw_goal(self, start: State, goals: str, rng: np.random.Generator) -> State:
