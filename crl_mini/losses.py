@@ -6,7 +6,6 @@ other entries are negatives. Every loss returns a scalar in nats.
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from crl_mini import checks
@@ -21,8 +20,8 @@ def binary_nce(logits: Logits) -> Scalar:
     Source: :eq:`nce`; Gutmann and Hyvarinen (2010); Eysenbach et al. (2022), Sec. 4.
     """
     checks.square("logits", logits)
-    labels = jnp.eye(len(logits))
-    return optax.sigmoid_binary_cross_entropy(logits, labels).mean()
+    # -log sigmoid(-x) = softplus(x) for negatives, softplus(x) - x for positives
+    return (jax.nn.softplus(logits).sum() - jnp.trace(logits)) / logits.size
 
 
 def infonce(logits: Logits) -> Scalar:
