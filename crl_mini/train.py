@@ -185,11 +185,12 @@ PLAY = {
 #: Sizes of a run, each of which ``--set`` can change. `episodes` of data and updates
 #: (`steps`) on them, a row of metrics `every` so many; then steps of the environment
 #: that the agent itself `collect`s, in rounds of one episode in each of the `copies`,
-#: with an update for every `per_update` steps; and episodes of a test.
+#: with an update for every `per_update` steps; and episodes of a test. The presets t4
+#: and full are meant for a GPU and have not been run yet.
 SIZES = ("episodes", "steps", "every", "collect", "copies", "per_update", "tests")
 PRESETS = {
     "smoke": dict(zip(SIZES, (20, 200, 50, 800, 4, 4, 10), strict=True)),
-    "cpu": dict(zip(SIZES, (2000, 10_000, 500, 200_000, 32, 16, 200), strict=True)),
+    "cpu": dict(zip(SIZES, (2000, 10_000, 500, 200_000, 16, 8, 200), strict=True)),
     "t4": dict(zip(SIZES, (8000, 60_000, 2000, 1_000_000, 64, 16, 200), strict=True)),
     "full": dict(
         zip(SIZES, (20_000, 200_000, 5000, 10_000_000, 256, 32, 500), strict=True)
