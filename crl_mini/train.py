@@ -176,7 +176,7 @@ OWN = {
     "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
 }
 PLAY = {
-    "crl": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.3},
+    "crl": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.1},
     "gcbc": {"gamma": 0.97, "learning_rate": 1e-3},
     "td3_her": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.9},
     "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
