@@ -172,7 +172,7 @@ RANDOM = {
 OWN = {
     "crl": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
     "gcbc": {"gamma": 0.97, "learning_rate": 1e-3},
-    "td3_her": {"gamma": 0.95, "learning_rate": 1e-3, "tau": 0.02},
+    "td3_her": {"gamma": 0.95, "learning_rate": 1e-3, "tau": 0.02, "exploration": 0.3},
     "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
 }
 PLAY = {
