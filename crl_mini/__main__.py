@@ -36,7 +36,9 @@ def train(args: argparse.Namespace) -> int:
     try:
         print(_summary(run, run(resume=args.resume)))
     except KeyboardInterrupt:
-        print(f"stopped; go on with: --out {args.out} --resume", file=sys.stderr)
+        begun = (args.out / "config.json").exists()
+        more = f"go on with: --out {args.out} --resume" if begun else "nothing written"
+        print(f"stopped; {more}", file=sys.stderr)
         return 130
     return 0
 

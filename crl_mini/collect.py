@@ -17,7 +17,7 @@ from crl_mini import checks
 from crl_mini.envs.play import Expert, Play, Wander
 from crl_mini.envs.tabletop import TASKS
 from crl_mini.evaluate import rollout
-from crl_mini.files import memory_gib, versions
+from crl_mini.files import memory_gib, versions, whole
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time
@@ -129,15 +129,9 @@ def check_room(path: Path, need: int) -> None:
 
 def save(path: Path, data: Data) -> None:
     """Write a compressed data file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            about = json.dumps(data.about)
-            np.savez_compressed(file, **data._replace(about=about)._asdict())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, part.open("wb") as file:
+        about = json.dumps(data.about)
+        np.savez_compressed(file, **data._replace(about=about)._asdict())
 
 
 def load(path: Path) -> Data:
