@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -21,6 +22,16 @@ from crl_mini.files import memory_gib, versions, whole
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time
+# What reading a damaged file may raise, besides OSError.
+UNREADABLE = (
+    BadZipFile,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 FIRST_SEED = 1_000_000  # of data; evaluations use smaller ones
 
 
@@ -140,6 +151,6 @@ def load(path: Path) -> Data:
         with path.open("rb") as file:  # np.load itself would leave it open
             arrays = dict(np.load(file, allow_pickle=False))
             arrays = {name: arrays[name] for name in Data._fields}
-    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as problem:
+    except UNREADABLE as problem:
         raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
     return Data(**arrays | {"about": json.loads(str(arrays["about"]))})
