@@ -162,6 +162,21 @@ def test_a_full_disk_keeps_what_was_written_before(forks, finished, tmp_path):
     assert same_checkpoint(out, finished)
 
 
+def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
+    path = tmp_path / "new" / "reach.npz"
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+    collect = command("collect", "--task", "Reach", "--episodes", 9, "--out", path)
+    status, log = forks.run(full + collect)
+    assert status == 2
+    assert f"File too large: '{path}'" in log.splitlines()[-1]
+    assert "Traceback" not in log
+    assert list(tmp_path.iterdir()) == []
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    assert forks.run(full + collect)[0] == 2
+    assert [x.read_bytes() for x in path.parent.iterdir()] == [b"old"]
+
+
 # Spread over devices and processes.
 
 

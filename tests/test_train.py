@@ -666,3 +666,34 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
 def test_a_wrong_sweep_begins_nothing(change, message, tmp_path, capsys):
     assert message in refused(sweeping(tmp_path / "runs", *change), capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+# Learning: better than a random walk, with a wide margin (three seeds were tried).
+
+
+def beats_walk(out, agent, data, **sizes) -> float:
+    """Share of goals that a small agent reaches on Reach, if it is thrice a walk's."""
+    changes = {"hidden": (64,), "batch_size": 128, "tests": 100, **sizes}
+    run = Run("Reach", "smoke", 0, out, agent=agent, data=data, changes=changes)
+    reached = run()["ever"]
+    assert reached > 3 * run.success(run.walk(0), seed=20_000)["ever"]
+    return reached
+
+
+@pytest.mark.parametrize(
+    ("agent", "data", "steps"),
+    [
+        ("crl", "random", 2000),
+        ("gcbc", "random", 4000),
+        ("td3_her", "play", 4000),
+        ("c_learning", "random", 3000),
+    ],
+)
+def test_every_agent_learns_from_data(agent, data, steps, tmp_path):
+    sizes = {"episodes": 500, "steps": steps, "every": steps}
+    assert beats_walk(tmp_path / "run", agent, data, **sizes) > 0.5
+
+
+def test_an_agent_learns_from_nothing(tmp_path):
+    sizes = {"collect": 10_000, "copies": 16, "per_update": 16}
+    assert beats_walk(tmp_path / "run", "crl", "own", **sizes) > 0.6
