@@ -36,7 +36,9 @@ def train(args: argparse.Namespace) -> int:
     try:
         print(_summary(run, run(resume=args.resume)))
     except KeyboardInterrupt:
-        print(f"stopped; go on with: --out {args.out} --resume", file=sys.stderr)
+        begun = (args.out / "config.json").exists()
+        more = f"go on with: --out {args.out} --resume" if begun else "nothing written"
+        print(f"stopped; {more}", file=sys.stderr)
         return 130
     return 0
 
@@ -86,16 +88,18 @@ def sweep(args: argparse.Namespace) -> int:
     axes = [what.pop(k).split(",") for k in ("task", "agent")]
     runs = unfinished(*axes, args.seeds, out=args.out, **what)
     if args.dry_run:
-        print("\n".join(command(run) for run in runs))
+        for run in runs:
+            print(command(run))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     failed = 0
     try:
         for run in tqdm(runs, "runs", unit="run", disable=len(runs) < 2):
             try:
-                print(_summary(run, run(resume=(run.out / "config.json").exists())))
+                manifest = run(resume=(run.out / "config.json").exists())
+                tqdm.write(_summary(run, manifest))
             except (ValueError, OSError) as problem:
-                print(f"{run.out}: {problem}", file=sys.stderr)
+                tqdm.write(f"{run.out}: {problem}", file=sys.stderr)
                 failed += 1
     except KeyboardInterrupt:
         print("stopped; go on with the same command", file=sys.stderr)

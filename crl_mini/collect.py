@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -17,10 +18,20 @@ from crl_mini import checks
 from crl_mini.envs.play import Expert, Play, Wander
 from crl_mini.envs.tabletop import TASKS
 from crl_mini.evaluate import rollout
-from crl_mini.files import memory_gib, versions
+from crl_mini.files import memory_gib, versions, whole
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time
+# What reading a damaged file may raise, besides OSError.
+UNREADABLE = (
+    BadZipFile,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zlib.error,
+)
 FIRST_SEED = 1_000_000  # of data; evaluations use smaller ones
 
 
@@ -129,15 +140,9 @@ def check_room(path: Path, need: int) -> None:
 
 def save(path: Path, data: Data) -> None:
     """Write a compressed data file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            about = json.dumps(data.about)
-            np.savez_compressed(file, **data._replace(about=about)._asdict())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(path) as part, part.open("wb") as file:
+        about = json.dumps(data.about)
+        np.savez_compressed(file, **data._replace(about=about)._asdict())
 
 
 def load(path: Path) -> Data:
@@ -146,6 +151,6 @@ def load(path: Path) -> Data:
         with path.open("rb") as file:  # np.load itself would leave it open
             arrays = dict(np.load(file, allow_pickle=False))
             arrays = {name: arrays[name] for name in Data._fields}
-    except (BadZipFile, EOFError, KeyError, TypeError, ValueError) as problem:
+    except UNREADABLE as problem:
         raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
     return Data(**arrays | {"about": json.loads(str(arrays["about"]))})

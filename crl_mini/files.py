@@ -1,7 +1,10 @@
 """Files of runs and data, and what stands beside every result: device, versions."""
 
+import contextlib
+import csv
 import json
 import os
+from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
@@ -55,14 +58,47 @@ def table(rows: list[dict]) -> bytes:
     return "".join(line + "\n" for line in lines).encode()
 
 
+def rows_until(path: Path, step: int) -> list[dict[str, str]]:
+    """Rows of a table, up to a step. Errors: ``ValueError`` where one is not whole."""
+    lines = path.read_text().splitlines(keepends=True)
+    rows = [r for r in csv.DictReader(lines) if int(r.get("step") or 0) <= step]
+    cut = any(line.count(",") != lines[0].count(",") for line in lines)
+    cut = cut or not lines or not lines[-1].endswith("\n")
+    if cut or not rows or rows[-1].get("step") != str(step):
+        raise ValueError(f"{path} must hold whole rows up to step {step}")
+    return rows
+
+
+def parsed(path: Path):
+    """What a JSON file holds. Errors: ``ValueError`` for any other file."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as problem:
+        raise ValueError(f"{path} is no JSON: {problem}") from None
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that appears whole or not at all, with its folders."""
+    part = path.with_name(path.name + ".part")
+    new = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except BaseException as problem:
+        for remove in (part.unlink, *(folder.rmdir for folder in new)):
+            with contextlib.suppress(OSError):
+                remove()
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(path)  # a full disk does not say which file
+        raise
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
+    with whole(path) as part:
         part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def dump(agent, replay=None) -> bytes:

@@ -1,6 +1,5 @@
 """Training: jitted chunks of updates, a progress bar, and runs that can be resumed."""
 
-import csv
 import importlib
 import json
 import os
@@ -20,7 +19,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict, Space
 from gymnasium.vector import VectorEnv
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray
 from tqdm import tqdm
 
@@ -38,6 +38,8 @@ from crl_mini.files import (
     device,
     dump,
     load,
+    parsed,
+    rows_until,
     table,
     text,
     versions,
@@ -56,16 +58,21 @@ def spread(batch):
     """
     if jax.device_count() == 1:
         return batch
-    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
-    rows = NamedSharding(mesh, PartitionSpec("rows"))
-    return jax.lax.with_sharding_constraint(batch, rows)
+    return jax.lax.with_sharding_constraint(batch, over_devices("rows"))
+
+
+def over_devices(*names: str) -> NamedSharding:
+    """How arrays lie on all devices of all processes: whole copies, or split rows."""
+    mesh = Mesh(jax.devices(), ("rows",))  # the compiler spreads what follows from it
+    return NamedSharding(mesh, PartitionSpec(*names))
 
 
 def start_processes() -> None:
     """Join the other processes of the training: on SLURM and the like, or as told.
 
     Elsewhere each process needs JAX_COORDINATOR_ADDRESS (host:port of the first one),
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID. The first one writes the folder of the run;
+    all must see it.
     """
     names = {"coordinator_address": str, "num_processes": int, "process_id": int}
     told = {k: os.environ.get(f"JAX_{k.upper()}") for k in names}
@@ -76,8 +83,13 @@ def everywhere(tree):
     """A copy of all arrays on every device, of all processes."""
     if jax.device_count() == 1:
         return tree
-    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.jit(lambda x: x, out_shardings=over_devices())(tree)
+
+
+def together(what: str) -> None:
+    """Wait for all processes; ``AssertionError`` where one is told something else."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 @partial(jax.jit, static_argnames="n")
@@ -408,9 +420,8 @@ class Run:
         agent = load(agent, checkpoint)
         if self.rounds:
             replay = load(replay, checkpoint, REPLAY)
-        lines = (self.out / "metrics.csv").read_text().splitlines()
-        rows = list(csv.DictReader(lines))
-        return agent, replay, [r for r in rows if int(r["step"]) <= int(agent.step)]
+        rows = rows_until(self.out / "metrics.csv", int(agent.step))
+        return agent, replay, rows
 
     def make(self, n: int, **settings) -> VectorEnv:
         """`n` copies of the environment; at most `COPIES` if it has no vector form."""
@@ -448,8 +459,8 @@ class Run:
         begun, agent = time.perf_counter(), self.fresh()
         self.check(resume)
         agent, replay, rows = self.start(agent, resume)
+        together(str(self.config))  # all have checked the folder before one writes
         agent, replay = everywhere((agent, replay))
-        self.out.mkdir(parents=True, exist_ok=True)
         self.keep("config.json", text(self.config))
         self.keep("metrics.csv", table(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
@@ -529,10 +540,21 @@ class Run:
         config = self.out / "config.json"
         if resume and not config.exists():
             raise ValueError(f"--resume needs a run in {self.out}; found none")
-        if resume and json.loads(config.read_text()) != json.loads(text(self.config)):
-            raise ValueError(f"--resume needs the settings of {config}; they differ")
+        if resume:
+            self.check_kept()
         if not resume and config.exists():
             raise ValueError(f"--out {self.out} holds a run; add --resume to go on")
+        n, devices = self.settings.batch_size, jax.device_count()
+        if n % devices:
+            raise ValueError(
+                f"batch_size must be a multiple of the {devices} devices; got {n}"
+            )
+
+    def check_kept(self) -> None:
+        """Raise ``ValueError`` unless the run in the folder has the same settings."""
+        config = self.out / "config.json"
+        if parsed(config) != json.loads(text(self.config)):
+            raise ValueError(f"settings must be those of {config}; they differ")
 
     @property
     def judged(self) -> str:
@@ -589,8 +611,8 @@ def restored(folder: Path) -> tuple[Run, Any]:
     if not path.is_file() or not (folder / "checkpoint.safetensors").is_file():
         raise ValueError(f"a run has config.json and a checkpoint; {folder} has not")
     try:
-        run = of_config(json.loads(path.read_text()), folder)
-    except (KeyError, TypeError, ValueError) as problem:
+        run = of_config(parsed(path), folder)
+    except (KeyError, TypeError) as problem:
         raise ValueError(f"{path} describes no run: {problem}") from problem
     return run, load(run.fresh(), folder / "checkpoint.safetensors")
 
@@ -607,14 +629,18 @@ def of_config(config: dict, out: Path) -> Run:
 def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:
     """The runs of all tasks x agents x seeds that have no manifest yet.
 
-    Each has a folder of its own below `out`; `settings` are the same for all.
+    Each has a folder of its own below `out`; `settings` are the same for all. Errors:
+    ``ValueError`` where the finished run in a folder had other settings.
     """
     runs = []
     for task, agent, seed in product(tasks, agents, seeds):
         kind = "-".join([task, Path(settings["data"]).stem, agent, str(seed)])
         folder = out / kind.replace(":", "-").replace("/", "-")
         runs.append(Run(task, agent=agent, seed=seed, out=folder, **settings))
-    return [run for run in runs if not (run.out / "manifest.json").exists()]
+    finished = [run for run in runs if (run.out / "manifest.json").exists()]
+    for run in finished:
+        run.check_kept()
+    return [run for run in runs if run not in finished]
 
 
 def command(run: Run) -> str:

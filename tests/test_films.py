@@ -193,7 +193,7 @@ def test_data_that_are_gone_are_not_missed(tmp_path):
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("config.json", '"task"', "task", "config.json describes no run: Expecting"),
+        ("config.json", '"task"', "task", "config.json is no JSON: Expecting"),
         ("config.json", '"agent"', '"was"', "config.json describes no run: 'agent'"),
         ("config.json", "line:", "nowhere:", "No module named 'nowhere'"),
         ("config.json", "\n      16", "\n      8", "was made with other networks"),

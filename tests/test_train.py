@@ -1,7 +1,13 @@
 """Training loops: one long run equals two short ones; histories and bad numbers."""
 
+import contextlib
 import csv
+import errno
 import json
+import os
+import shlex
+import shutil
+from pathlib import Path
 
 import gymnasium
 import jax
@@ -14,6 +20,7 @@ from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
 from crl_mini.collect import collect, save
+from crl_mini.collect import load as load_data
 from crl_mini.envs.play import Wander
 from crl_mini.evaluate import rollout
 from crl_mini.files import REPLAY, load, text
@@ -393,3 +400,299 @@ def test_momentum_of_the_random_walk():
     assert abs(a.mean()) < 0.05
     with pytest.raises(ValueError, match=r"keep must lie in \[0, 1\)"):
         Wander(env.unwrapped.single_action_space, keep=1.0, seed=0)
+
+
+# What is broken, and disks that are full.
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(argv, capsys) -> str:
+    """The one line that a command which is refused leaves below its bars."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in argv])
+    assert stop.value.code == 2
+    *bars, line = capsys.readouterr().err.splitlines()
+    assert all(not bar or "%|" in bar for bar in bars)
+    return line
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A checkpoint of larger networks."""
+    out = tmp_path_factory.mktemp("foreign") / "run"
+    assert main(arguments(out, "--set", "hidden=[17]", "steps=50")) == 0
+    return (out / "checkpoint.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("config.json", lambda old, _: old[:100], "config.json is no JSON"),
+        ("config.json", lambda old, _: b"", "config.json is no JSON"),
+        ("config.json", lambda old, _: b"[]\n", "they differ"),
+        ("config.json", lambda old, _: old.replace(b"32", b"33"), "they differ"),
+        ("metrics.csv", lambda old, _: old[:-1], "must hold whole rows up to step 200"),
+        ("metrics.csv", lambda old, _: old[:-40], "must hold whole rows up to step"),
+        ("metrics.csv", lambda old, _: old[:20], "must hold whole rows up to step"),
+        ("metrics.csv", lambda old, _: old[: old.index(b"\n200,") + 1], "up to step"),
+        ("metrics.csv", lambda old, _: b"", "must hold whole rows up to step 200"),
+        ("metrics.csv", None, "No such file or directory: "),
+        ("checkpoint.safetensors", lambda old, _: old[:-9], "is no safetensors file"),
+        ("checkpoint.safetensors", lambda old, _: old[:99], "is no safetensors file"),
+        ("checkpoint.safetensors", lambda old, _: b"", "is no safetensors file"),
+        ("checkpoint.safetensors", lambda _, other: other, "made with other networks"),
+    ],
+)
+def test_damaged_runs_are_left_as_they_are(
+    name, damage, message, finished, foreign, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "manifest.json").unlink()
+    if damage:
+        (out / name).write_bytes(damage((out / name).read_bytes(), foreign))
+    else:
+        (out / name).unlink()
+    before = bytes_of(out)
+    line = refused(arguments(out, "--resume"), capsys)
+    assert message in line
+    assert name in line
+    assert bytes_of(out) == before
+
+
+def test_damaged_data_are_refused(tmp_path, capsys):
+    path, out = tmp_path / "reach.npz", tmp_path / "run"
+    data = collect("Reach", episodes=2, progress=False)
+    save(path, data)
+    good = path.read_bytes()
+    for n in [*range(0, len(good), len(good) // 10), len(good) - 1]:
+        path.write_bytes(good[:n])
+        with pytest.raises(ValueError, match="is no data file of `collect`: "):
+            load_data(path)
+    for at in range(40, len(good), len(good) // 25):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 255]) + good[at + 1 :])
+        with contextlib.suppress(ValueError):  # or it is a byte that nothing reads
+            np.testing.assert_array_equal(load_data(path).actions, data.actions)
+    path.write_bytes(good[:-1])
+    data = ["--task", "Reach", "--data", path]
+    assert "is no data file" in refused(arguments(out, *data), capsys)
+    assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    assert "data must be one of own, " in refused(arguments(out, *data), capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+TINY = ["steps=10", "every=5", "episodes=4", "tests=2", "hidden=[8]"]
+FULL = (errno.ENOSPC, "No space left on device")
+
+
+def tiny(out, *more):
+    what = ["--task", "Reach", "--agent", "gcbc", "--preset", "smoke"]
+    return ["train", *what, "--out", out, "--data", "random", "--set", *TINY, *more]
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        ("write", "config.json"),
+        ("write", "metrics.csv"),
+        ("write", "checkpoint.safetensors"),
+        ("write", "manifest.json"),
+        ("rename", "config.json"),
+        ("rename", "checkpoint.safetensors"),
+    ],
+)
+def test_a_full_disk_gets_one_line(what, name, tmp_path, monkeypatch, capsys):
+    write, rename = Path.write_bytes, os.replace
+    new, out = tmp_path / "new", tmp_path / "new" / "run"
+
+    def half(path, content):
+        full = what == "write" and path.name.startswith(name)
+        write(path, content[: len(content) // 2] if full else content)
+        if full:
+            raise OSError(*FULL)
+
+    def refuse(part, path):
+        if what == "rename" and path.name == name:
+            raise OSError(*FULL, str(path))
+        rename(part, path)
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(os, "replace", refuse)
+    line = refused(tiny(out), capsys)
+    assert f"No space left on device: '{out / name}'" in line
+    order = ["config.json", "metrics.csv", "checkpoint.safetensors", "manifest.json"]
+    begun = order[: order.index(name)]
+    assert sorted(path.name for path in out.glob("*")) == sorted(begun)
+    assert new.exists() == bool(begun)
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, monkeypatch, capsys):
+    whole, out, left, write = tmp_path / "0", tmp_path / "1", [6], Path.write_bytes
+    assert main([str(x) for x in tiny(whole)]) == 0
+
+    def fills(path, content):
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(*FULL)
+        write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fills)
+    refused(tiny(out), capsys)
+    assert int(restored(out)[1].step) == 5
+    assert main([str(x) for x in tiny(out, "--resume")]) == 0
+    same = [path / "checkpoint.safetensors" for path in (whole, out)]
+    assert same[0].read_bytes() == same[1].read_bytes()
+
+
+# Several runs by one command.
+
+SWEEP = ["sweep", "--preset", "smoke", "--data", "random", "--agent", "gcbc"]
+SWEEP += ["--set", *TINY]
+
+
+def sweeping(out, *more):
+    lists = ["--task", "Reach,Push", "--seeds", "0,1"]
+    return [*SWEEP, *lists, "--out", str(out), *more]
+
+
+def commands(argv, capsys):
+    """What a dry run prints, as arguments of `main`."""
+    capsys.readouterr()
+    assert main([*argv, "--dry-run"]) == 0
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(words[:3] == ["python", "-m", "crl_mini"] for words in lines)
+    return [words[3:] for words in lines]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    out = tmp_path_factory.mktemp("swept")
+    assert main(sweeping(out)) == 0
+    return out
+
+
+def learned_by(out):
+    """Checkpoint and settings of each run below a folder."""
+    files = ("checkpoint.safetensors", "config.json")
+    return {x.name: [(x / name).read_bytes() for name in files] for x in out.iterdir()}
+
+
+def test_a_dry_run_prints_the_commands_that_train_the_same(swept, tmp_path, capsys):
+    out = tmp_path / "with space"
+    todo = commands(sweeping(out), capsys)
+    assert not out.exists()
+    assert [main(words) for words in todo] == 4 * [0]
+    assert learned_by(out) == learned_by(swept)
+    names = [f"{t}-random-gcbc-{s}" for t in ("Reach", "Push") for s in (0, 1)]
+    assert sorted(learned_by(out)) == sorted(names)
+    assert len({checkpoint for checkpoint, _ in learned_by(out).values()}) == 4
+    assert commands(sweeping(out), capsys) == []
+
+
+def test_a_sweep_goes_on_where_it_stopped(swept, tmp_path, monkeypatch, capsys):
+    out, success, calls = tmp_path / "runs", Run.success, []
+
+    def interrupted(self, policy, *, seed):
+        calls.append(self.out.name)
+        if calls.count("Reach-random-gcbc-1") == 2:
+            raise KeyboardInterrupt
+        return success(self, policy, seed=seed)
+
+    monkeypatch.setattr(Run, "success", interrupted)
+    assert main(sweeping(out)) == 130
+    assert capsys.readouterr().err.endswith("stopped; go on with the same command\n")
+    monkeypatch.setattr(Run, "success", success)
+    first, second = out / "Reach-random-gcbc-0", out / "Reach-random-gcbc-1"
+    assert sorted(out.iterdir()) == [first, second]
+    assert not (second / "manifest.json").exists()
+    begun = (second / "checkpoint.safetensors").read_bytes()
+    todo = commands(sweeping(out), capsys)
+    assert [words[-1] == "--resume" for words in todo] == [True, False, False]
+    done = {path: path.stat() for path in first.iterdir()}
+    assert main(sweeping(out)) == 0
+    assert {path: path.stat() for path in first.iterdir()} == done
+    assert learned_by(out) == learned_by(swept)
+    assert (second / "checkpoint.safetensors").read_bytes() != begun
+    rows = (second / "metrics.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "5", "10"]
+
+
+def test_finished_runs_of_other_settings_are_not_taken_for_these(swept, capsys):
+    before = learned_by(swept)
+    line = refused(sweeping(swept, "--set", "gamma=0.5"), capsys)
+    assert "Reach-random-gcbc-0/config.json; they differ" in line
+    assert learned_by(swept) == before
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
+    path, out = tmp_path / "reach.npz", tmp_path / "runs"
+    save(path, collect("Reach", episodes=4, progress=False))
+    more = ["--task", "Push,Reach", "--seeds", "0", "--data", str(path)]
+    assert main(sweeping(out, *more)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    failed = [line for line in lines if str(out) in line]
+    assert failed == [
+        f"{out}/Push-reach-gcbc-0: data must be of Push; {path} is of Reach"
+    ]
+    assert [x.name for x in out.iterdir()] == ["Reach-reach-gcbc-0"]
+    assert (out / "Reach-reach-gcbc-0" / "manifest.json").exists()
+    path.unlink()
+    assert main(sweeping(out, *more)) == 1
+    assert "Push-reach-gcbc-0: data must be one of own" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *(
+            (["--seeds", seeds], f"must be different whole numbers from 0 up, with {x}")
+            for seeds in ("0,,1", "a", "1,1", "-1", "0,-1", "", "0.5", "0,1,")
+            for x in (f"commas: 0,1,2; got {seeds!r}",)
+        ),
+        (["--task", "Reach,Pull"], "task must be one of PointMaze-U-v0"),
+        (["--task", "Reach,"], "task must be one of PointMaze-U-v0"),
+        (["--agent", "crl,dqn"], "agent must be one of crl, gcbc, td3_her, c_learning"),
+        (["--set", "bc=0.5"], "a setting must be one of episodes, steps"),
+        (["--preset", "huge"], "preset must be one of smoke, cpu"),
+        (["--resume"], "unknown arguments --resume"),
+    ],
+)
+def test_a_wrong_sweep_begins_nothing(change, message, tmp_path, capsys):
+    assert message in refused(sweeping(tmp_path / "runs", *change), capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Learning: better than a random walk, with a wide margin (three seeds were tried).
+
+
+def beats_walk(out, agent, data, **sizes) -> float:
+    """Share of goals that a small agent reaches on Reach, if it is thrice a walk's."""
+    changes = {"hidden": (64,), "batch_size": 128, "tests": 100, **sizes}
+    run = Run("Reach", "smoke", 0, out, agent=agent, data=data, changes=changes)
+    reached = run()["ever"]
+    assert reached > 3 * run.success(run.walk(0), seed=20_000)["ever"]
+    return reached
+
+
+@pytest.mark.parametrize(
+    ("agent", "data", "steps"),
+    [
+        ("crl", "random", 2000),
+        ("gcbc", "random", 4000),
+        ("td3_her", "play", 4000),
+        ("c_learning", "random", 3000),
+    ],
+)
+def test_every_agent_learns_from_data(agent, data, steps, tmp_path):
+    sizes = {"episodes": 500, "steps": steps, "every": steps}
+    assert beats_walk(tmp_path / "run", agent, data, **sizes) > 0.5
+
+
+def test_an_agent_learns_from_nothing(tmp_path):
+    sizes = {"collect": 10_000, "copies": 16, "per_update": 16}
+    assert beats_walk(tmp_path / "run", "crl", "own", **sizes) > 0.6

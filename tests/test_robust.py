@@ -1,0 +1,295 @@
+"""Trainings that are killed, starved of disk, or spread over devices and processes."""
+
+import csv
+import json
+import os
+import random
+import signal
+import socket
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from forks import Forks, command
+from safetensors.numpy import load_file
+
+from crl_mini.agents.crl import critic_loss
+from crl_mini.train import Run, everywhere, updates
+
+SMALL = {"hidden": (7,), "repr_dim": 5, "layer_norm": False}
+SIZES = {"episodes": 8, "copies": 2, "per_update": 20, "tests": 2, "every": 5}
+FILES = ["config.json", "metrics.csv", "checkpoint.safetensors", "manifest.json"]
+LAST = 60 + 4000 // 100 * 5  # updates in the end
+
+
+def training(out, steps=60, collect=4000, *more):
+    """A run of rounds and chunks of 5 updates each."""
+    changes = {**SMALL, **SIZES, "steps": steps, "collect": collect, "batch_size": 32}
+    sets = [f"{k}={json.dumps(v)}" for k, v in changes.items()]
+    what = ["--task", "Reach", "--data", "play", "--preset", "smoke", "--out", out]
+    return command("train", *what, "--set", *sets, *more)
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory):
+    server = Forks(tmp_path_factory.mktemp("forks"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def finished(forks, tmp_path_factory):
+    """The folder of a run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    status, log = forks.run(training(out))
+    assert status == 0, log
+    return out
+
+
+def learned(out: Path) -> list[dict]:
+    """Rows of metrics, without the time they took."""
+    lines = (out / "metrics.csv").read_text().splitlines()
+    return [
+        {k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(lines)
+    ]
+
+
+def same_checkpoint(a: Path, b: Path) -> bool:
+    a, b = ((x / "checkpoint.safetensors").read_bytes() for x in (a, b))
+    return a == b
+
+
+# Killed, and going on.
+
+# Half of a file is written when the process dies.
+TORN = """
+import os, pathlib
+left, write = [{}], pathlib.Path.write_bytes
+def torn(path, content):
+    left[0] -= 1
+    if left[0]:
+        return write(path, content)
+    write(path, content[: len(content) // 2])
+    os.kill(os.getpid(), 9)
+pathlib.Path.write_bytes = torn
+"""
+
+
+def check_whole(out: Path) -> int:
+    """Assert that every file of a killed run is whole; the step it is at."""
+    for path in out.glob("*.json"):
+        json.loads(path.read_text())
+    if not (out / "checkpoint.safetensors").exists():
+        return 0
+    step = int(load_file(out / "checkpoint.safetensors")["step"])
+    lines = (out / "metrics.csv").read_text().splitlines()
+    assert len({line.count(",") for line in lines}) == 1
+    steps = [int(row["step"]) for row in csv.DictReader(lines)]
+    assert steps in ([*range(5, step + 1, 5)], [*range(5, step + 6, 5)])
+    return step
+
+
+def test_twenty_kills_change_nothing(forks, finished, tmp_path):
+    out, chance, step, torn = tmp_path / "killed", random.Random(0), 0, 0
+    checkpoint = out / "checkpoint.safetensors"
+    for kill in range(20):
+        resume = ["--resume"] * (out / "config.json").exists()
+        code = training(out, 60, 4000, *resume)
+        if kill % 2:
+            process = forks.start(TORN.format(chance.randint(1, 8)) + code)
+        else:
+            process = forks.start(code)
+            end = time.monotonic() + chance.uniform(0.2, 8)
+            old = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+            while time.monotonic() < end and (
+                not checkpoint.exists() or checkpoint.stat().st_mtime_ns == old
+            ):
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.05))
+            os.kill(process, signal.SIGKILL)
+        assert forks.wait(process) == -9, forks.log.read_text()
+        torn += any(out.glob("*.part"))
+        before, step = step, check_whole(out)
+        assert step >= before
+        assert not (out / "manifest.json").exists()
+    assert torn >= 10
+    assert 20 <= step < LAST
+    status, log = forks.run(training(out, 60, 4000, "--resume"))
+    assert status == 0, log
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    assert same_checkpoint(out, finished)
+    assert learned(out) == learned(finished)
+
+
+def test_sigterm_ends_between_two_chunks(forks, finished, tmp_path):
+    out = tmp_path / "stopped"
+    process = forks.start(training(out))
+    end = time.monotonic() + 60
+    while not (out / "checkpoint.safetensors").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(process, signal.SIGTERM)
+    assert forks.wait(process) == 130
+    assert forks.log.read_text().endswith(f"go on with: --out {out} --resume\n")
+    assert 0 < check_whole(out) < LAST
+    assert not list(out.glob("*.part"))
+    assert forks.run(training(out, 60, 4000, "--resume"))[0] == 0
+    assert same_checkpoint(out, finished)
+
+
+def test_sigterm_before_the_first_file_leaves_nothing(forks, tmp_path):
+    early = "import os; from crl_mini.train import Run\n"
+    early += "Run.collected = lambda self: os.kill(os.getpid(), 15)\n"
+    status, log = forks.run(early + training(tmp_path / "x"))
+    assert status == 130
+    assert log.splitlines()[-1] == "stopped; nothing written"
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_full_disk_keeps_what_was_written_before(forks, finished, tmp_path):
+    out = tmp_path / "full"
+    limit = (finished / "checkpoint.safetensors").stat().st_size - 1
+    full = "import resource\n"
+    full += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    status, log = forks.run(full + training(out))
+    assert status == 2
+    line = log.splitlines()[-1]
+    assert f"File too large: '{out}/checkpoint.safetensors'" in line
+    assert "Traceback" not in log
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "metrics.csv"]
+    assert forks.run(training(out, 60, 4000, "--resume"))[0] == 0
+    assert same_checkpoint(out, finished)
+
+
+def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
+    path = tmp_path / "new" / "reach.npz"
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
+    collect = command("collect", "--task", "Reach", "--episodes", 9, "--out", path)
+    status, log = forks.run(full + collect)
+    assert status == 2
+    assert f"File too large: '{path}'" in log.splitlines()[-1]
+    assert "Traceback" not in log
+    assert list(tmp_path.iterdir()) == []
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    assert forks.run(full + collect)[0] == 2
+    assert [x.read_bytes() for x in path.parent.iterdir()] == [b"old"]
+
+
+# Spread over devices and processes.
+
+
+def raw(x) -> np.ndarray:
+    key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if key else x)
+
+
+def compare(name: str, rows: int = 64, **changes) -> None:
+    """Three updates on all devices, and on one by a loop; the parts of a batch."""
+    changes = SMALL | {"batch_size": rows, "bc": 0.0} | changes
+    if name in ("gcbc", "td3_her"):
+        changes.pop("repr_dim")
+    if name == "gcbc":
+        changes.pop("bc")
+    run = Run(
+        "Reach", "smoke", 0, Path("x"), agent=name, data="random", changes=changes
+    )
+    one, replay, key = run.fresh(), run.collected(), run.keys[1]
+    many, data = everywhere((one, replay))
+    program = updates.lower(many, data, 1, key=key).compile()
+    share = rows // jax.device_count()
+    assert f"f32[{share},7]" in program.as_text()  # activations of the hidden layer
+    assert f"f32[{rows},7]" not in program.as_text()
+    sample = jax.jit(replay.sample, static_argnums=(1, 2))
+    for step in range(3):
+        batch = sample(jax.random.fold_in(key, step), rows, run.settings.gamma)
+        if name == "crl" and step == 0:
+            check_negatives(one, batch, float(program(many, data, key=key)[1]["loss"]))
+        one, want = one.update(batch)
+        many, got = program(many, data, key=key)
+        for k in want:
+            np.testing.assert_allclose(got[k], want[k], rtol=1e-4, atol=1e-5)
+    for a, b in zip(*map(jax.tree.leaves, (many, one)), strict=True):
+        assert len(a.devices()) == jax.device_count()
+        np.testing.assert_allclose(raw(a), raw(b), atol=2e-5)
+
+
+def check_negatives(agent, batch, loss: float) -> None:
+    """The loss is that of B x B logits, not the mean over devices of smaller ones."""
+    whole, _ = critic_loss(agent.critic, batch, agent.config)
+    rows = np.split(np.arange(len(batch.s)), jax.device_count())
+    parts = [jax.tree.map(lambda x, i=i: x[i], batch) for i in rows]
+    parts = [critic_loss(agent.critic, part, agent.config)[0] for part in parts]
+    np.testing.assert_allclose(loss, whole, rtol=1e-5)
+    assert abs(loss - np.mean(parts)) > 0.05
+
+
+def on_four_devices() -> None:
+    assert jax.device_count() == 4
+    compare("crl", loss="nce")
+    compare("crl", loss="symmetric_infonce")
+    for name in ("gcbc", "td3_her", "c_learning"):
+        compare(name)
+
+
+FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+
+
+def test_four_devices_learn_what_one_learns(forks):
+    code = "import test_robust; test_robust.on_four_devices()"
+    status, log = forks.run(code, **FOUR)
+    assert status == 0, log
+
+
+def check_alike(out: Path, finished: Path) -> None:
+    """Assert that two runs have the same files, to rounding."""
+    a, b = sorted(out.iterdir()), sorted(finished.iterdir())
+    assert [path.name for path in a] == [path.name for path in b]
+    assert (out / "config.json").read_bytes() == (finished / "config.json").read_bytes()
+    a, b = (load_file(x / "checkpoint.safetensors") for x in (out, finished))
+    assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
+    for k in a:
+        np.testing.assert_allclose(a[k], b[k], atol=1e-4, err_msg=k)
+    for a, b in zip(learned(out), learned(finished), strict=True):
+        assert a.keys() == b.keys()
+        assert a["step"] == b["step"]
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), abs=1e-3)
+
+
+def test_a_run_on_four_devices_writes_what_one_device_writes(forks, finished, tmp_path):
+    status, log = forks.run(training(tmp_path / "four"), **FOUR)
+    assert status == 0, log
+    check_alike(tmp_path / "four", finished)
+    status, log = forks.run(
+        training(tmp_path / "odd", 5, 0, "--set", "batch_size=30"), **FOUR
+    )
+    assert status == 2
+    assert "batch_size must be a multiple of the 4 devices; got 30" in log
+    assert not (tmp_path / "odd").exists()
+
+
+def test_two_processes_train_one_agent(forks, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    told = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    code = training(two, 10, 200, "--distributed")
+    logs = [tmp_path / "0", tmp_path / "1"]
+    writes = "import pathlib, os\n"
+    writes += "write = pathlib.Path.write_bytes\n"
+    writes += "pathlib.Path.write_bytes = lambda *x: [print('writes'), write(*x)]\n"
+    processes = [
+        forks.start(writes + code, log, **told, JAX_PROCESS_ID=str(i))
+        for i, log in enumerate(logs)
+    ]
+    assert forks.run(training(one, 10, 200))[0] == 0
+    ends = [forks.wait(process, 100) for process in processes]
+    for process, end in zip(processes, ends, strict=True):
+        if end is None:
+            os.kill(process, signal.SIGKILL)
+    said = [log.read_text() for log in logs]
+    assert ends == [0, 0], said
+    assert ["writes" in text for text in said] == [True, False]
+    check_alike(two, one)
