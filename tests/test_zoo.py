@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from crl_mini import zoo
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
+from crl_mini.evaluate import wilson
 from crl_mini.train import restored
 
 STATES = np.float32(np.random.default_rng(0).uniform(0, 0.1, (5, 7)))
@@ -120,8 +121,25 @@ def test_runs_that_are_not_finished_are_not_kept(tmp_path):
     assert zoo.names() == []
 
 
-def test_every_agent_that_ships_can_be_loaded(monkeypatch):
+def test_the_agents_that_ship_are_small(monkeypatch):
     monkeypatch.undo()
-    for name in zoo.names():
-        run, _ = zoo.load(name)
-        assert run.spec.max_episode_steps > 0
+    sizes = [path.stat().st_size for path in zoo.FOLDER.iterdir() if path.is_file()]
+    assert sum(sizes) < 25e6
+    named = {path.stem for path in zoo.FOLDER.glob("*.safetensors")}
+    assert named == {*zoo.names()}
+
+
+def shipped():
+    return [path.stem for path in sorted(zoo.FOLDER.glob("*.json"))]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_an_agent_that_ships_does_what_its_manifest_says(name, monkeypatch):
+    monkeypatch.undo()
+    run, agent = zoo.load(name)
+    manifest = json.loads((zoo.FOLDER / f"{name}.json").read_text())
+    policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
+    tried = run.episodes(policy, 64, length, seed=40_000)
+    low, high = wilson(int(tried.at_end.sum()), 64, level=0.999)
+    assert low <= manifest["at_end"] <= high
+    assert manifest["at_end"] > 0.7
