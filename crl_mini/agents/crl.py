@@ -6,6 +6,9 @@ What differs from the released code of Eysenbach et al. (2022):
   `cosine` are additions; `layer_norm=False` and the defaults give the paper's networks;
 * each goal is encoded once a batch, for the critic's loss and for the actor's;
 * the weight of the entropy is fixed, where the paper adapts it for pixels;
+* online, `train` collects a round of whole episodes and then makes one update for every
+  8 steps of it, where the original makes about one a step; it begins with a round of
+  random walks with momentum, and commands goals at mixed distances;
 * with cloning (`bc`) f is divided by its mean absolute value, the goals of the actor
   stay half own futures and half others', only own futures are cloned, and there is one
   critic: the paper does not divide, takes own futures only, and the minimum of two.
