@@ -51,7 +51,7 @@ History = dict[str, np.ndarray]
 
 
 def spread(batch):
-    """Rows split evenly over all devices; every row still sees the whole batch.
+    """Rows split over all devices; every row still sees the whole batch.
 
     An update is written for one device. XLA splits its work as the rows are split, and
     lets the devices exchange what the B x B logits and the mean gradients need.
@@ -544,11 +544,6 @@ class Run:
             self.check_kept()
         if not resume and config.exists():
             raise ValueError(f"--out {self.out} holds a run; add --resume to go on")
-        n, devices = self.settings.batch_size, jax.device_count()
-        if n % devices:
-            raise ValueError(
-                f"batch_size must be a multiple of the {devices} devices; got {n}"
-            )
 
     def check_kept(self) -> None:
         """Raise ``ValueError`` unless the run in the folder has the same settings."""

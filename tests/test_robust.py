@@ -198,7 +198,7 @@ def compare(name: str, rows: int = 64, **changes) -> None:
     one, replay, key = run.fresh(), run.collected(), run.keys[1]
     many, data = everywhere((one, replay))
     program = updates.lower(many, data, 1, key=key).compile()
-    share = rows // jax.device_count()
+    share = -(-rows // jax.device_count())
     assert f"f32[{share},7]" in program.as_text()  # activations of the hidden layer
     assert f"f32[{rows},7]" not in program.as_text()
     sample = jax.jit(replay.sample, static_argnums=(1, 2))
@@ -218,7 +218,7 @@ def compare(name: str, rows: int = 64, **changes) -> None:
 def check_negatives(agent, batch, loss: float) -> None:
     """The loss is that of B x B logits, not the mean over devices of smaller ones."""
     whole, _ = critic_loss(agent.critic, batch, agent.config)
-    rows = np.split(np.arange(len(batch.s)), jax.device_count())
+    rows = np.array_split(np.arange(len(batch.s)), jax.device_count())
     parts = [jax.tree.map(lambda x, i=i: x[i], batch) for i in rows]
     parts = [critic_loss(agent.critic, part, agent.config)[0] for part in parts]
     np.testing.assert_allclose(loss, whole, rtol=1e-5)
@@ -229,6 +229,7 @@ def on_four_devices() -> None:
     assert jax.device_count() == 4
     compare("crl", loss="nce")
     compare("crl", loss="symmetric_infonce")
+    compare("crl", rows=30)
     for name in ("gcbc", "td3_her", "c_learning"):
         compare(name)
 
@@ -238,7 +239,8 @@ FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 def test_four_devices_learn_what_one_learns(forks):
     code = "import test_robust; test_robust.on_four_devices()"
-    status, log = forks.run(code, **FOUR)
+    quick = " --xla_backend_optimization_level=0"  # to compile
+    status, log = forks.run(code, XLA_FLAGS=FOUR["XLA_FLAGS"] + quick)
     assert status == 0, log
 
 
@@ -261,12 +263,6 @@ def test_a_run_on_four_devices_writes_what_one_device_writes(forks, finished, tm
     status, log = forks.run(training(tmp_path / "four"), **FOUR)
     assert status == 0, log
     check_alike(tmp_path / "four", finished)
-    status, log = forks.run(
-        training(tmp_path / "odd", 5, 0, "--set", "batch_size=30"), **FOUR
-    )
-    assert status == 2
-    assert "batch_size must be a multiple of the 4 devices; got 30" in log
-    assert not (tmp_path / "odd").exists()
 
 
 def test_two_processes_train_one_agent(forks, tmp_path):
