@@ -90,7 +90,7 @@ def whole(path: Path) -> Iterator[Path]:
         for remove in (part.unlink, *(folder.rmdir for folder in new)):
             with contextlib.suppress(OSError):
                 remove()
-        if isinstance(problem, OSError) and problem.filename is None:
+        if getattr(problem, "errno", None) and problem.filename is None:
             problem.filename = str(path)  # a full disk does not say which file
         raise
 

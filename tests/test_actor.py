@@ -8,7 +8,7 @@ from flax import nnx
 from gymnasium import spaces
 from scipy import stats
 
-from crl_mini.actor import Actor, tanh_gaussian_log_prob
+from crl_mini.actor import EDGE, Actor, clipped_log_prob, tanh_gaussian_log_prob
 from crl_mini.encoders import Spec
 
 PLACE = Spec.of(spaces.Box(-1, 1, (2,)))
@@ -32,6 +32,26 @@ def test_density_integrates_to_one_and_changes_variables_correctly():
     np.testing.assert_allclose(log_p[middle], by_hand[middle], rtol=1e-3, atol=1e-3)
 
 
+def test_clipped_actions_have_the_density_of_the_whole_tail():
+    mean, log_std = jnp.array([0.7, -1.0]), jnp.array([0.4, -0.3])
+    edge, std = np.arctanh(EDGE), np.exp(log_std)
+    tails = [stats.norm.sf(edge, 0.7, std[0]), stats.norm.cdf(-edge, -1.0, std[1])]
+    want = np.log(tails).sum() - 2 * np.log(1 - EDGE)
+    got = clipped_log_prob(jnp.array([1.0, -1.0]), mean, log_std)
+    assert got == pytest.approx(want, rel=1e-4)
+    a = jnp.linspace(-1, 1, 400_001)[:, None]
+    of_all = jax.vmap(clipped_log_prob, (0, None, None))
+    density = jnp.exp(of_all(a, mean[:1], log_std[:1]))
+    assert np.trapezoid(density, a[:, 0]) == pytest.approx(1, abs=1e-3)
+    inside = jnp.array([0.3, -0.9])
+    want = tanh_gaussian_log_prob(jnp.arctanh(inside), mean, log_std)
+    got = clipped_log_prob(inside, mean, log_std)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    for a in (inside, jnp.ones(2), -jnp.ones(2)):
+        grads = jax.grad(clipped_log_prob, (1, 2))(a, 30 * mean, log_std - 3)
+        assert np.isfinite(grads).all()
+
+
 def test_density_and_gradient_stay_finite_for_huge_u():
     u = jnp.array([[40.0], [-40.0]])
     value, grad = jax.value_and_grad(
@@ -50,7 +70,8 @@ def test_samples_stay_in_bounds_and_know_their_density():
     inner = jnp.abs(a[:, 0] - 4) < 1.9
     again = actor.log_prob(s, s[::-1], a)
     np.testing.assert_allclose(again[inner], log_prob[inner], atol=2e-3)
-    np.testing.assert_allclose(again, log_prob, atol=0.1)
+    kept = jnp.abs(a[:, 0] - 4) < 2 * EDGE  # nearer to the bounds they count as clipped
+    np.testing.assert_allclose(again[kept], log_prob[kept], atol=0.1)
     mean, log_std = actor(s, s[::-1])
     np.testing.assert_allclose(
         actor.mode(s, s[::-1]), 4 + 2 * jnp.tanh(mean), rtol=1e-6
