@@ -518,7 +518,7 @@ class Run:
             known = rounds % max(self.rounds // 20, 1) == 0 or rounds == self.rounds
         else:
             every = min(sizes["every"], sizes["steps"])
-            known = step % max(sizes["steps"] // 10, every) == 0
+            known = step % (every * max(sizes["steps"] // (10 * every), 1)) == 0
         policy = self.policy(agent, self.judged)
         return {
             "collected": rounds * self.steps_of_round,
