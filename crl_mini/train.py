@@ -513,7 +513,7 @@ class Run:
     def watched(self, agent) -> dict:
         """How much was collected until now; now and then the success on test goals."""
         sizes, step = self.sizes, int(agent.step)
-        rounds, left = divmod(max(step - sizes["steps"], 0), self.updates_of_round)
+        rounds = max(step - sizes["steps"], 0) // self.updates_of_round
         if rounds:
             known = rounds % max(self.rounds // 20, 1) == 0 or rounds == self.rounds
         else:
