@@ -45,7 +45,6 @@ def save(path: Path, run: Run, agent, n: int, *, seed: int) -> None:
         policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
         film = filmed(env, policy, length, seed=seed)
         fps = round(env.metadata.get("render_fps", 20))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write(path, encoded(film + film[-1:] * fps, path.suffix, fps))
 
 
