@@ -41,16 +41,14 @@ import numpy as np
 import optax
 from flax import nnx
 from gymnasium import spaces
-from jaxtyping import Array, Float, Shaped, UInt8
+from jaxtyping import Array, Float, Shaped
 from simulation import per_second
 from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, checks
 from crl_mini.__main__ import Parser
-from crl_mini.actor import Actor
 from crl_mini.agents.crl import critic_loss, logit_metrics
-from crl_mini.critic import Critic, paired
-from crl_mini.encoders import MLP, Spec
+from crl_mini.encoders import TOWERS, Conv
 from crl_mini.files import device, table, text, versions, write
 from crl_mini.replay import Batch
 
@@ -102,133 +100,27 @@ WORKLOADS = {
 }
 
 
-# --- Towers for pictures
-
-
-class ConvTower(nnx.Module):
-    """The paper's: 8 x 8 / 4, 4 x 4 / 2 and 3 x 3 / 1 with 32, 64 and 64 channels."""
-
-    layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
-
-    def __init__(self, pixels: int, channels: int = 3, *, rngs: nnx.Rngs):
-        side, convs = pixels, []
-        for out, kernel, stride in self.layers:
-            sizes = {"kernel_size": (kernel, kernel), "strides": stride}
-            convs.append(nnx.Conv(channels, out, **sizes, rngs=rngs))
-            side, channels = -(-side // stride), out
-        self.convs = nnx.List(convs)
-        self.size = side * side * channels  # 4096 of 64 x 64
-
-    def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
-        x = x / 255
-        for conv in self.convs:
-            x = jax.nn.relu(self.convolved(conv, x))
-        return x.reshape(len(x), -1)
+class Convolution(Conv):
+    """The paper's tower by XLA's own convolution: the same numbers as `Conv`."""
 
     def convolved(self, conv: nnx.Conv, x: Float[Array, "B H W C"]):
-        """One layer before its ReLU, (B, h, w, O)."""
         return conv(x)
 
 
-def blocks(x: Shaped[Array, "B H W C"], side: int) -> Shaped[Array, "B h w F"]:
-    """Cut into squares that do not overlap, each one flat: F = side side C."""
-    n, height, width, channels = x.shape
-    x = x.reshape(n, height // side, side, width // side, side, channels)
-    return x.swapaxes(2, 3).reshape(*x.shape[:2], x.shape[3], -1)
-
-
-def im2col(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C O"], stride: int):
-    """Convolution with "SAME" padding as one product of matrices; (B, h, w, O).
-
-    Squares of side `stride` are the pixels; a kernel covers n x n of them.
-    """
-    side, _, channels, out = kernel.shape
-    n, size = side // stride, x.shape[1] // stride
-    pad = ((side - stride) // 2, (side - stride + 1) // 2)
-    x = blocks(jnp.pad(x, ((0, 0), pad, pad, (0, 0))), stride)
-    near = [x[:, i : i + size, j : j + size] for i in range(n) for j in range(n)]
-    kernel = kernel.reshape(n, stride, n, stride, channels, out).swapaxes(1, 2)
-    return jnp.concatenate(near, axis=-1) @ kernel.reshape(-1, out)
-
-
-class Im2colTower(ConvTower):
-    """The paper's tower, computed by matrix products, and so its gradient."""
-
-    def convolved(self, conv, x):
-        return im2col(x, conv.kernel[...], conv.strides) + conv.bias[...]
-
-
-class PatchTower(nnx.Module):
-    """Patches of 4, 2 and 2 pixels that do not overlap: dense, layer norm, ReLU."""
-
-    layers = ((32, 4), (64, 2), (128, 2))  # channels, side
-
-    def __init__(self, pixels: int, channels: int = 3, *, rngs: nnx.Rngs):
-        dense = []
-        for out, side in self.layers:
-            dense.append(nnx.Linear(side * side * channels, out, rngs=rngs))
-            pixels, channels = pixels // side, out
-        self.dense = nnx.List(dense)
-        self.norms = nnx.List([nnx.LayerNorm(n, rngs=rngs) for n, _ in self.layers])
-        self.size = pixels * pixels * channels  # 2048 of 64 x 64
-
-    def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
-        x = x / 255
-        for (_, side), dense, norm in zip(
-            self.layers, self.dense, self.norms, strict=True
-        ):
-            x = jax.nn.relu(norm(dense(blocks(x, side))))
-        return x.reshape(len(x), -1)
-
-
-TOWERS = {"conv": ConvTower, "im2col": Im2colTower, "patch": PatchTower}
-
-
-class SeeingCritic(Critic):
-    """A critic of features, with the tower that makes them from pictures."""
-
-    def __init__(self, eyes: nnx.Module, action: Spec, **settings):
-        super().__init__(Spec((eyes.size,)), action, **settings)
-        self.eyes = eyes
-
-
-class SeeingActor(Actor):
-    """The original's actor: a tower of its own on the two pictures stacked."""
-
-    def __init__(self, eyes: nnx.Module, action: Spec, *, hidden, layer_norm, rngs):
-        sizes = {"layer_norm": layer_norm, "rngs": rngs}
-        self.eyes, self.action = eyes, action
-        self.tower = MLP(eyes.size, hidden, self.outputs * action.size, **sizes)
-
-    def out(self, s, g):
-        return self.tower(self.eyes(jnp.concatenate([s, g], axis=-1)))
+TOWERS["convolution"] = Convolution
 
 
 # --- Agents
 
 
-def state_agent(workload: Workload) -> CRL:
+def agent_of(workload: Workload, **settings) -> CRL:
     """The library's agent."""
     free = spaces.Box(-np.inf, np.inf, workload.shape)
+    if workload.pixels:
+        free = spaces.Box(0, 255, workload.shape, np.uint8)
     bounded = spaces.Box(-1, 1, (workload.actions,))
-    return CRL.create(workload.config, free, bounded, key=jax.random.key(0))
-
-
-def pixel_agent(workload: Workload, tower: str, own: bool) -> CRL:
-    """An agent that sees; its actor has its `own` tower or lives on features."""
-    config, rngs, make = workload.config, nnx.Rngs(0), TOWERS[tower]
-    action = Spec.of(spaces.Box(-1, 1, (workload.actions,)))
-    sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm, "rngs": rngs}
-    eyes = make(workload.pixels, rngs=rngs)
-    energy = {"energy": config.energy, "repr_dim": config.repr_dim}
-    critic = SeeingCritic(eyes, action, **energy, **sizes)
-    if own:
-        actor = SeeingActor(make(workload.pixels, 6, rngs=rngs), action, **sizes)
-    else:
-        actor = Actor(critic.observation, action, **sizes)
-    optimizer = config.adam().init((critic, actor))
-    key = jax.random.key(0)
-    return CRL(config, critic, actor, optimizer, key, jnp.zeros((), int))
+    config = replace(workload.config, **settings)
+    return CRL.create(config, free, bounded, key=jax.random.key(0))
 
 
 # --- Updates: functions of agent and batch, which return agent and metrics
@@ -261,57 +153,13 @@ def moved(agent: CRL, grads, metrics: dict) -> tuple[CRL, dict]:
     return replace(agent, **new, step=agent.step + 1), metrics
 
 
-def original_on_states(agent: CRL, batch: Batch):
-    """The original's form: the actor's loss encodes everything anew."""
+def original(agent: CRL, batch: Batch):
+    """The original's form: the actor's loss looks at everything anew."""
     fit = jax.value_and_grad(critic_loss, has_aux=True)
-    (loss, (logits, _)), down = fit(agent.critic, batch, agent.config)
+    (loss, (logits, *_)), down = fit(agent.critic, batch, agent.config)
     s, g = doubled(batch.s, batch.g)
     up, more = climbing(agent, s, g, lambda a: jnp.diag(agent.critic(s, a, g)))
     return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
-
-
-def seeing_loss(critic: SeeingCritic, batch: Batch, config: CRLConfig):
-    """The critic's loss, with (logits, psi) and the batch of features to use again."""
-    both = critic.eyes(jnp.concatenate([batch.s, batch.g]))
-    s, g = jnp.split(both, 2)
-    seen = batch._replace(s=s, g=g)
-    loss, (logits, psi) = critic_loss(critic, seen, config)
-    return loss, (logits, psi, seen)
-
-
-def original_on_pixels(agent: CRL, batch: Batch):
-    """The original's form: the actor's loss looks at all its pictures anew."""
-    fit = jax.value_and_grad(seeing_loss, has_aux=True)
-    (loss, (logits, *_)), down = fit(agent.critic, batch, agent.config)
-    s, g = doubled(batch.s, batch.g)
-
-    def score(a):
-        eyes = agent.critic.eyes
-        return jnp.diag(agent.critic(eyes(s), a, eyes(g)))
-
-    up, more = climbing(agent, s, g, score)
-    return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
-
-
-def own_tower(agent: CRL, batch: Batch):
-    """The original's networks in our form: no picture is looked at twice by a tower."""
-    fit = jax.value_and_grad(seeing_loss, has_aux=True)
-    (loss, (logits, psi, seen)), down = fit(agent.critic, batch, agent.config)
-    features, goals = doubled(seen.s, psi)
-
-    def score(a):
-        phi = agent.critic.phi(features, a)
-        return agent.critic.logits(phi, goals, pairs=paired)
-
-    up, more = climbing(agent, *doubled(batch.s, batch.g), score)
-    return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
-
-
-def on_features(agent: CRL, batch: Batch):
-    """Ours: the actor is an MLP on the critic's features."""
-    fit = jax.value_and_grad(seeing_loss, has_aux=True)
-    (loss, (logits, psi, seen)), down = fit(agent.critic, batch, agent.config)
-    return agent.descend(seen, psi, down, {"loss": loss} | logit_metrics(logits))
 
 
 def differences(agent: CRL, batches: Batch, one: Callable, other: Callable) -> dict:
@@ -331,11 +179,8 @@ def compared(name: str) -> dict:
     """`differences` of our form and the original's, on the same networks."""
     workload = WORKLOADS[name]
     batches = workload.batches(workload.many)
-    if not workload.pixels:
-        agent = state_agent(workload)
-        return differences(agent, batches, CRL.update, original_on_states)
-    agent = pixel_agent(workload, "im2col", own=True)
-    return differences(agent, batches, own_tower, original_on_pixels)
+    own = {"tower": "conv", "actor_tower": True} if workload.pixels else {}
+    return differences(agent_of(workload, **own), batches, CRL.update, original)
 
 
 # --- Measuring
@@ -396,25 +241,24 @@ def multiplying(rows: int, inner: int, columns: int) -> Callable[[], int]:
     return act
 
 
+XLA, OWN = {"tower": "convolution"}, {"actor_tower": True}
+BOTH = (False, True)  # in calls, and in a scan
+FORMS = ((ORIGINAL, original, {}, BOTH), (OURS, CRL.update, {}, BOTH))
+PIXEL_FORMS = (
+    (ORIGINAL, original, XLA | OWN, BOTH[:1]),
+    (f"{OURS}, conv, own tower", CRL.update, XLA | OWN, BOTH[:1]),
+    (f"{OURS}, im2col, own tower", CRL.update, {"tower": "conv"} | OWN, BOTH[:1]),
+    (f"{OURS}, conv", CRL.update, XLA, BOTH[:1]),
+    (f"{OURS}, im2col", CRL.update, {"tower": "conv"}, BOTH),
+    (f"{OURS}, patch", CRL.update, {}, BOTH),
+)
+
+
 def forms(name: str) -> Iterator[Contender]:
     """Everybody who takes part in a workload, the original's form first."""
     workload = WORKLOADS[name]
-    if not workload.pixels:
-        agent = state_agent(workload)
-        for what, update in ((ORIGINAL, original_on_states), (OURS, CRL.update)):
-            for scanned in (False, True):
-                act = acting(update, agent, workload, scanned)
-                yield Contender(name, what, scanned, act)
-        return
-    for what, tower, own, update, scans in (
-        (ORIGINAL, "conv", True, original_on_pixels, (False,)),
-        (f"{OURS}, conv, own tower", "conv", True, own_tower, (False,)),
-        (f"{OURS}, im2col, own tower", "im2col", True, own_tower, (False,)),
-        (f"{OURS}, conv", "conv", False, on_features, (False,)),
-        (f"{OURS}, im2col", "im2col", False, on_features, (False, True)),
-        (f"{OURS}, patch", "patch", False, on_features, (False, True)),
-    ):
-        agent = pixel_agent(workload, tower, own)
+    for what, update, settings, scans in PIXEL_FORMS if workload.pixels else FORMS:
+        agent = agent_of(workload, **settings)
         for scanned in scans:
             act = acting(update, agent, workload, scanned)
             yield Contender(name, what, scanned, act)

@@ -45,7 +45,7 @@ def train(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> dict:
     """What `train` and `sweep` are told alike."""
-    names = ("task", "agent", "data", "preset")
+    names = ("task", "agent", "obs", "data", "preset")
     return {k: getattr(args, k) for k in names} | {"changes": dict(args.set)}
 
 
@@ -169,6 +169,8 @@ def _of_training(command: Parser, several: str) -> None:
     command.add_argument("--task", required=True, help=text + several)
     text = "crl, gcbc, td3_her, c_learning"
     command.add_argument("--agent", default="crl", help=text + several)
+    text = "what the agent sees: state or pixels (of the tabletop)"
+    command.add_argument("--obs", default="state", help=text)
     text = "to begin with: random, play, noisy or FILE; without, the agent's own"
     command.add_argument("--data", default="own", help=text)
     text = "smoke (seconds), cpu (minutes), t4 or full (a GPU)"
@@ -219,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     text = "let a scripted policy act on the tabletop; keep the episodes in a file"
     command = commands.add_parser("collect", help=text, description=text)
     command.add_argument("--task", required=True, help="Reach, Push, ...")
-    command.add_argument("--obs", default="state", help="state or pixels")
+    command.add_argument("--obs", default="state", help="state, pixels or poses")
     command.add_argument("--policy", default="play", help="play, random or expert")
     command.add_argument("--episodes", type=int, default=1000, help="how many")
     command.add_argument("--noise", type=float, help="on actions; play has 0.3")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from crl_mini.encoders import MLP, Spec
+from crl_mini.encoders import MLP, Seeing, Spec
 
 LOG_STD = (-5.0, 2.0)  # bounds of the log standard deviation before tanh
 EDGE = 0.999  # actions beyond it count as clipped
@@ -43,10 +43,11 @@ def clipped_log_prob(
     return jnp.where(jnp.abs(a) < EDGE, inside, tail).sum(-1)
 
 
-class Policy(nnx.Module):
+class Policy(Seeing):
     """A network of state and goal; actions in [-1, 1], rescaled to the space's bounds.
 
-    Goals are observations unless `goal` says otherwise.
+    Goals are observations unless `goal` says otherwise. Its tower sees the pictures of
+    state and goal stacked, as in the paper.
     """
 
     outputs = 1  # numbers that the network gives for each entry of an action
@@ -59,18 +60,22 @@ class Policy(nnx.Module):
         *,
         hidden: tuple[int, ...],
         layer_norm: bool,
+        tower: str = "patch",
         rngs: nnx.Rngs,
     ):
         if not action.low:
             raise ValueError(f"the action space must be a bounded Box; got {action}")
-        self.observation, self.action = observation, action
-        self.goal = goal or observation
+        super().__init__(observation, goal, tower, stacked=2, rngs=rngs)
+        self.action = action
         sizes = {"layer_norm": layer_norm, "rngs": rngs}
-        d_in = observation.size + self.goal.size
+        d_in = self.observation.size  # of two pictures together
+        d_in += self.goal.size if self.eyes is None else 0
         self.tower = MLP(d_in, hidden, self.outputs * action.size, **sizes)
 
     def out(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
         """Output (B, outputs x A) of the network."""
+        if self.eyes is not None:
+            return self.tower(self.eyes(jnp.concatenate([s, g], axis=-1)))
         features = (self.observation.features(s), self.goal.features(g))
         return self.tower(jnp.concatenate(features, axis=-1))
 

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from crl_mini import checks
-from crl_mini.encoders import MLP, Spec
+from crl_mini.encoders import MLP, Seeing, Spec
 
 Vector = Float[Array, " D"]
 Scalar = Float[Array, ""]
@@ -67,13 +67,13 @@ def paired(
     return jax.vmap(ENERGIES[energy])(phi, psi)
 
 
-class Critic(nnx.Module):
+class Critic(Seeing):
     """f(s, a, g) = scale * energy(phi(s, a), psi(g)) + bias.
 
     `bias` is learned: minus a distance is never positive and a cosine never above 1,
     while the optimum of :eq:`nce-optimum` may be. `scale` is learned for the cosine
     energy, which is bounded, and fixed at 1 for the others. Goals are observations
-    unless `goal` says otherwise.
+    unless `goal` says otherwise. One tower sees the pictures of states and of goals.
     """
 
     def __init__(
@@ -86,25 +86,28 @@ class Critic(nnx.Module):
         repr_dim: int,
         hidden: tuple[int, ...],
         layer_norm: bool,
+        tower: str = "patch",
         rngs: nnx.Rngs,
     ):
         checks.one_of("energy", energy, ENERGIES)
-        self.observation, self.action, self.energy = observation, action, energy
-        self.goal = goal or observation
+        super().__init__(observation, goal, tower, rngs=rngs)
+        self.action, self.energy = action, energy
         sizes = {"hidden": hidden, "d_out": repr_dim, "layer_norm": layer_norm}
-        d_in = observation.size + action.size
+        d_in = self.observation.size + action.size
         self.phi_tower = MLP(d_in, **sizes, rngs=rngs)
         self.psi_tower = MLP(self.goal.size, **sizes, rngs=rngs)
         self.bias = nnx.Param(jnp.zeros(()))
         self.log_scale = nnx.Param(jnp.zeros(())) if energy == "cosine" else None
 
     def phi(self, s: Shaped[Array, "B ..."], a: Shaped[Array, "B ..."]):
-        """Representations (B, D) of states and actions."""
+        """Representations (B, D) of states, seen already or not, and actions."""
+        (s,) = self.see(s)
         features = (self.observation.features(s), self.action.features(a))
         return self.phi_tower(jnp.concatenate(features, axis=-1))
 
     def psi(self, g: Shaped[Array, "B ..."]) -> Float[Array, "B D"]:
-        """Representations (B, D) of goals."""
+        """Representations (B, D) of goals, seen already or not."""
+        (g,) = self.see(g)
         return self.psi_tower(self.goal.features(g))
 
     def logits(self, phi, psi, *, pairs=pairwise):

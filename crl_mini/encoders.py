@@ -1,4 +1,4 @@
-"""Towers that turn states, actions and goals into vectors."""
+"""Towers that turn states, pictures, actions and goals into vectors."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from gymnasium import spaces
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped, UInt8
+
+from crl_mini import checks
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class Spec:
     """What a network must know of a Gymnasium space, hashable so that it can be static.
 
     `shape` is the shape of one element; `n` counts the categories of a discrete space
-    (0 if continuous); `low` and `high` bound each entry (empty if some are unbounded).
+    (0 if continuous); `low` and `high` bound each entry, or all entries of bytes alike
+    (empty if some are unbounded).
     """
 
     shape: tuple[int, ...]
@@ -30,10 +33,17 @@ class Spec:
             return cls((), int(space.n))
         if not isinstance(space, spaces.Box):
             raise ValueError(f"space must be a Box or a Discrete from 0; got {space}")
+        if space.dtype == np.uint8:
+            return cls(space.shape, 0, (0.0,), (255.0,))
         if not space.is_bounded():
             return cls(space.shape)
         bounds = (tuple(b.ravel().tolist()) for b in (space.low, space.high))
         return cls(space.shape, 0, *bounds)
+
+    @property
+    def is_picture(self) -> bool:
+        """Is an element a picture (H, W, C)? A tower looks at those."""
+        return len(self.shape) == 3
 
     @property
     def size(self) -> int:
@@ -77,3 +87,147 @@ class MLP(nnx.Module):
             x = dense(x)
             x = jax.nn.relu(self.norms[k](x) if self.norms else x)
         return self.out(x)
+
+
+def blocks(x: Shaped[Array, "B H W C"], side: int) -> Shaped[Array, "B h w F"]:
+    """Cut into squares that do not overlap, each one flat: F = side side C."""
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // side, side, width // side, side, channels)
+    return x.swapaxes(2, 3).reshape(*x.shape[:2], x.shape[3], -1)
+
+
+def im2col(x: Float[Array, "B H W C"], kernel: Float[Array, "k k C O"], stride: int):
+    """Convolution with "SAME" padding as one product of matrices; (B, h, w, O).
+
+    Squares of side `stride` are the pixels; a kernel covers n x n of them. XLA computes
+    the gradient of a convolution inside a scan many times slower on a CPU.
+    """
+    side, _, channels, out = kernel.shape
+    n, height, width = side // stride, *(size // stride for size in x.shape[1:3])
+    pad = ((side - stride) // 2, (side - stride + 1) // 2)
+    x = blocks(jnp.pad(x, ((0, 0), pad, pad, (0, 0))), stride)
+    near = [x[:, i : i + height, j : j + width] for i in range(n) for j in range(n)]
+    kernel = kernel.reshape(n, stride, n, stride, channels, out).swapaxes(1, 2)
+    return jnp.concatenate(near, axis=-1) @ kernel.reshape(-1, out)
+
+
+class Conv(nnx.Module):
+    """The paper's tower: 8 x 8 / 4, 4 x 4 / 2, 3 x 3 / 1 with 32, 64, 64 channels.
+
+    Source: Eysenbach et al. (2022), released code.
+    """
+
+    layers = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, kernel, stride
+    multiple = 8  # a picture's sides must be multiples of it
+
+    def __init__(self, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
+        height, width, channels = shape
+        convs = []
+        for out, side, stride in self.layers:
+            sizes = {"kernel_size": (side, side), "strides": stride}
+            convs.append(nnx.Conv(channels, out, **sizes, rngs=rngs))
+            channels = out
+        self.convs = nnx.List(convs)
+        self.size = height * width // self.multiple**2 * channels  # 4096 of 64 x 64
+
+    def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
+        x = x / 255
+        for conv in self.convs:
+            x = jax.nn.relu(self.convolved(conv, x))
+        return x.reshape(len(x), -1)
+
+    def convolved(self, conv: nnx.Conv, x: Float[Array, "B H W C"]):
+        """One layer before its ReLU, (B, h, w, O)."""
+        return im2col(x, conv.kernel[...], conv.strides) + conv.bias[...]
+
+
+class Patch(nnx.Module):
+    """Patches of 4, 2 and 2 pixels that do not overlap: dense, layer norm, ReLU.
+
+    Products of matrices only, a third of the paper's tower's time on a CPU. A dense
+    layer and a layer norm at the end make one short vector, so that the networks on it
+    stay small.
+    """
+
+    layers = ((32, 4), (64, 2), (128, 2))  # channels, side
+    multiple = 16
+    size = 256
+
+    def __init__(self, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
+        height, width, channels = shape
+        dense = []
+        for out, side in self.layers:
+            dense.append(nnx.Linear(side * side * channels, out, rngs=rngs))
+            channels = out
+        cells = height * width // self.multiple**2
+        dense.append(nnx.Linear(cells * channels, self.size, rngs=rngs))
+        self.dense = nnx.List(dense)
+        sizes = [*(n for n, _ in self.layers), self.size]
+        self.norms = nnx.List([nnx.LayerNorm(n, rngs=rngs) for n in sizes])
+
+    def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
+        x = x / 255
+        for k, (_, side) in enumerate(self.layers):
+            x = jax.nn.relu(self.norms[k](self.dense[k](blocks(x, side))))
+        return self.norms[-1](self.dense[-1](x.reshape(len(x), -1)))
+
+
+TOWERS = {"conv": Conv, "patch": Patch}
+
+
+class Seeing(nnx.Module):
+    """A network of observations and goals; where they are pictures, it has a tower.
+
+    `eyes` looks at both, and `observation` and `goal` describe what comes out of it.
+    For states it is None, and they describe the states. Of `stacked` pictures one is
+    made first, (H, W, stacked C).
+    """
+
+    def __init__(
+        self,
+        observation: Spec,
+        goal: Spec | None,
+        tower: str,
+        *,
+        stacked: int = 1,
+        rngs: nnx.Rngs,
+    ):
+        goal, eyes = goal or observation, None
+        if observation.is_picture:
+            checks.one_of("tower", tower, TOWERS)
+            *sides, channels = observation.shape
+            multiple = TOWERS[tower].multiple
+            if goal.shape != observation.shape or any(x % multiple for x in sides):
+                allowed = f"of one shape, (H, W, C), H and W multiples of {multiple}"
+                got = f"{observation.shape} and {goal.shape}"
+                raise ValueError(f"pictures and goals must be {allowed}; got {got}")
+            eyes = TOWERS[tower]((*sides, stacked * channels), rngs=rngs)
+            observation = goal = Spec((eyes.size,))
+        self.observation, self.goal, self.eyes = observation, goal, eyes
+
+    def see(self, *batches: Shaped[Array, "B ..."]) -> tuple[Array, ...]:
+        """Features (B, F) of each batch of pictures, in one pass; else the batches.
+
+        What has been seen already is left alone.
+        """
+        if self.eyes is None or batches[0].ndim == 2:
+            return batches
+        return tuple(jnp.split(self.eyes(jnp.concatenate(batches)), len(batches)))
+
+
+def shifted(
+    key: PRNGKeyArray, x: Shaped[Array, "B ..."], pixels: int
+) -> Shaped[Array, "B ..."]:
+    """Each picture moved by up to `pixels` at random, its edges repeated.
+
+    Source: Yarats et al. (2021), Sec. 3.1.
+    """
+    if not pixels or x.ndim != 4:
+        return x
+    around = ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0))
+    at = jax.random.randint(key, (len(x), 2), 0, 2 * pixels + 1)
+
+    def crop(picture, at):
+        return jax.lax.dynamic_slice(picture, (*at, 0), x.shape[1:])
+
+    return jax.vmap(crop)(jnp.pad(x, around, mode="edge"), at)

@@ -1,7 +1,8 @@
 """Trajectories in, triples (s, a, future g) out."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,7 @@ def truncated_geometric(
     return jnp.clip(1 + k.astype(int), 1, remaining)
 
 
+CHUNK = 256  # episodes that are copied at a time
 SAMPLERS = ("truncated", "clipped", "uniform")
 
 
@@ -74,21 +76,32 @@ class Replay:
     that is the whole observation. `added` counts the episodes that ever came in: once
     there are more than the capacity N, the newest N are in store. Kept on the device,
     so that sampling happens inside a jitted training step.
+
+    With a `scene` the observations are poses, and `sample` draws the pictures of a
+    batch: a picture takes as many bytes as it has moving bodies, times 28.
     """
 
     observations: Shaped[Array, "N T1 ..."]
     actions: Shaped[Array, "N T ..."]
     achieved: Shaped[Array, "N T1 ..."] | None
     added: Int[Array, ""]
+    scene: Any = None
 
     @classmethod
     def from_trajectories(
-        cls, observations, actions, achieved=None, *, capacity: int = 0
+        cls,
+        observations,
+        actions,
+        achieved=None,
+        *,
+        capacity: int = 0,
+        scene=None,
     ) -> "Replay":
         """Check and copy arrays; an episode needs two transitions or more.
 
         Observations that are passed as `achieved` too are stored once. There is room
-        for `capacity` episodes, or as many as are given if that is more.
+        for `capacity` episodes, or as many as are given if that is more. `scene` is an
+        `envs.pixels.Scene`.
         """
         same = achieved is None or achieved is observations
         observations, actions = np.asarray(observations), np.asarray(actions)
@@ -110,17 +123,15 @@ class Replay:
             checks.shaped("achieved", achieved, (n, length, *achieved.shape[2:]))
             checks.finite("achieved", achieved)
 
-        def roomy(x):
-            free = np.zeros((max(capacity - n, 0), *x.shape[1:]), x.dtype)
-            return jnp.asarray(np.concatenate([x, free]) if len(free) else x)
-
-        arrays = jax.tree.map(roomy, (observations, actions, achieved))
-        return cls(*arrays, jnp.asarray(n, jnp.int32))
+        arrays = (observations, actions, achieved)
+        kept = [x if x is None else _kept(x, max(capacity, n)) for x in arrays]
+        return cls(*kept, jnp.asarray(n, jnp.int32), scene)
 
     def add(self, observations, actions, achieved=None) -> "Replay":
         """The replay with K more episodes, in the place of the oldest if it is full.
 
-        Errors: ``ValueError`` for more episodes than the capacity, or other shapes.
+        It takes over the memory of the old one, which is used up. Errors:
+        ``ValueError`` for more episodes than the capacity, or other shapes.
         """
         checks.at_least("the capacity", len(self.actions), len(actions))
         at = (self.added + jnp.arange(len(actions))) % len(self.actions)
@@ -129,11 +140,11 @@ class Replay:
             if (old := getattr(self, name)) is None:
                 return None
             checks.shaped(name, new, (len(actions), *old.shape[1:]))
-            return old.at[at].set(new)
+            return _put(old, at, new)
 
         new = {"observations": observations, "actions": actions, "achieved": achieved}
         kept = {name: put(name, x) for name, x in new.items()}
-        return Replay(**kept, added=self.added + len(actions))
+        return replace(self, **kept, added=self.added + len(actions))
 
     @property
     def n_episodes(self) -> Int[Array, ""]:
@@ -159,6 +170,29 @@ class Replay:
         episode, t = flat // length, flat % length
         k = truncated_geometric(ahead, gamma, length - t)
         goals = self.observations if self.achieved is None else self.achieved
-        s, a = self.observations[episode, t], self.actions[episode, t]
-        next_s, next_g = self.observations[episode, t + 1], goals[episode, t + 1]
-        return Batch(s, a, goals[episode, t + k], next_s, next_g)
+        a, rows = self.actions[episode, t], self.observations
+        s, g = self._drawn(rows[episode, t], goals[episode, t + k])
+        (next_s,) = self._drawn(rows[episode, t + 1])
+        next_g = next_s if self.achieved is None else goals[episode, t + 1]
+        return Batch(s, a, g, next_s, next_g)
+
+    def _drawn(self, *rows: Shaped[Array, "B ..."]) -> tuple[Array, ...]:
+        """Pictures of poses, all in one pass; of anything else itself."""
+        if self.scene is None:
+            return rows
+        return tuple(jnp.split(self.scene.draw(jnp.concatenate(rows)), len(rows)))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put(old, at, new):
+    """Rows in the place of others, in the same memory."""
+    return old.at[at].set(new)
+
+
+def _kept(x: np.ndarray, n: int) -> Array:
+    """On the device, with room for n rows; a few of them at a time are there twice."""
+    kept = jnp.zeros((n, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype))
+    for i in range(0, len(x), CHUNK):
+        rows = x[i : i + CHUNK]
+        kept = _put(kept, i + jnp.arange(len(rows)), rows)
+    return kept

@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import math
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -27,7 +29,7 @@ from tqdm import tqdm
 from crl_mini import checks
 from crl_mini.agents import AGENTS
 from crl_mini.agents.base import Settings
-from crl_mini.collect import FIRST_SEED, collect
+from crl_mini.collect import FIRST_SEED, Data, collect
 from crl_mini.collect import load as load_data
 from crl_mini.envs.maze import LENGTHS, within_reach
 from crl_mini.envs.play import Wander
@@ -38,6 +40,7 @@ from crl_mini.files import (
     device,
     dump,
     load,
+    memory_gib,
     parsed,
     rows_until,
     table,
@@ -164,11 +167,12 @@ MAZES = [f"{OURS}PointMaze-{name}-v0" for name in LENGTHS]
 COPIES = 8  # simulations at a time of an environment that has no vector form
 GOAL_ENV = ("observation", "achieved_goal", "desired_goal")  # parts of an observation
 
+OBS = ("state", "pixels")  # of the tabletop; other tasks show what they show
 NOISY = 0.8  # noise of the data called noisy
 DATA = ("own", "random", "play", "noisy")  # made on the fly; or a file of `collect`
 
 #: What makes each agent learn on two CPU cores: everywhere, from random walks or from
-#: nothing, from play. CONTRIBUTING.md tells how they were found.
+#: nothing, from play, calm or noisy. CONTRIBUTING.md tells how they were found.
 SETTINGS = {
     "crl": {"loss": "symmetric_infonce", "energy": "l2", "logsumexp": 0.1},
     "gcbc": {},
@@ -193,6 +197,8 @@ PLAY = {
     "td3_her": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.9},
     "c_learning": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
 }
+#: The noisier the actions, the less is known about others: stay nearer to the data.
+NOISY_PLAY = PLAY | {"crl": PLAY["crl"] | {"bc": 0.9}}
 
 #: Sizes of a run, each of which ``--set`` can change. `episodes` of data and updates
 #: (`steps`) on them, a row of metrics `every` so many; then steps of the environment
@@ -233,6 +239,8 @@ class Run:
     """Folder of the run."""
     agent: str = "crl"
     """A name in `agents.AGENTS`."""
+    obs: str = "state"
+    """What the agent sees, of its goals too: a name in `OBS`."""
     data: str = "own"
     """A name in `DATA`, or a file made by `collect`."""
     changes: dict[str, Any] = field(default_factory=dict)
@@ -242,6 +250,7 @@ class Run:
         checks.one_of("preset", self.preset, PRESETS)
         checks.one_of("agent", self.agent, AGENTS)
         checks.at_least("seed", self.seed, 0)
+        checks.one_of("obs", self.obs, OBS)
         try:
             observation, _ = self.spaces
         except (ImportError, gymnasium.error.Error) as problem:
@@ -254,6 +263,9 @@ class Run:
             raise ValueError(
                 f"task must observe a Dict of {', '.join(GOAL_ENV)}; got {got}"
             )
+        if self.obs == "pixels" and self.name not in TABLETOP:
+            allowed = ", ".join(TABLETOP)
+            raise ValueError(f"pixels need one of {allowed}; got {self.task!r}")
         if not self.spec.max_episode_steps:
             raise ValueError(f"task must have max_episode_steps; {self.task} has none")
         self.check_sizes()
@@ -289,8 +301,17 @@ class Run:
     @cached_property
     def spaces(self) -> tuple[Space, Space]:
         """Spaces of one observation and of one action."""
-        with closing(self.make(1)) as env:
+        seen = {"obs_type": self.obs} if self.obs == "pixels" else {}
+        with closing(self.make(1, **seen)) as env:
             return env.single_observation_space, env.single_action_space
+
+    @cached_property
+    def scene(self):
+        """What draws the pictures of a pixel task; None for others."""
+        if self.obs == "state":
+            return None
+        with closing(self.make(1)) as env:
+            return env.unwrapped.pictures
 
     @property
     def name(self) -> str:
@@ -323,7 +344,8 @@ class Run:
         The step size falls to zero over an offline run. It stays where the agent goes
         on collecting.
         """
-        of_data = {"own": OWN, "random": RANDOM}.get(self.data, PLAY)[self.agent]
+        kinds = {"own": OWN, "random": RANDOM, "noisy": NOISY_PLAY}
+        of_data = kinds.get(self.data, PLAY)[self.agent]
         decay = 0 if self.sizes["collect"] else self.sizes["steps"]
         own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
         changes = {k: v for k, v in self.changes.items() if k not in SIZES}
@@ -341,6 +363,7 @@ class Run:
         """What decides the result, as plain values."""
         return {
             "task": self.task,
+            "obs": self.obs,
             "data": self.data,
             "agent": self.agent,
             "preset": self.preset,
@@ -359,7 +382,9 @@ class Run:
         """The untrained agent."""
         observation, action = self.spaces
         more = {}
-        if self.agent == "td3_her" and self.name in TABLETOP:
+        if self.agent == "td3_her" and self.obs == "pixels":
+            pass  # the goal is reached where the next picture is the goal's
+        elif self.agent == "td3_her" and self.name in TABLETOP:
             more["success"] = TABLETOP[self.name].succeeded
         elif self.agent == "td3_her" and self.in_maze:
             more["success"] = within_reach
@@ -390,26 +415,36 @@ class Run:
     def collected(self) -> Replay:
         """The data to learn from, made on the fly or read from a file, and room."""
         n, length = self.sizes["episodes"], self.length
+        self.check_memory(n)
         if self.data == "own":
             data = self.explore(self.walk(self.seed), self.rounds, n)
         elif self.data == "random":
             data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
         elif self.data in DATA:
             noise = NOISY if self.data == "noisy" else None
-            data = collect(self.name, episodes=n, noise=noise, seed=self.seed)
+            kept = "state" if self.obs == "state" else "poses"
+            data = collect(self.name, kept, episodes=n, noise=noise, seed=self.seed)
         else:
-            data = load_data(Path(self.data))
-            if data.about["task"] != self.name:
-                has = f"{self.data} is of {data.about['task']}"
-                raise ValueError(f"data must be of {self.name}; {has}")
-            if data.about["obs_type"] != "state":
-                raise ValueError(f"data must be states; {self.data} holds pictures")
+            data = self.read()
+        frames = data.observations.dtype == np.uint8
         return Replay.from_trajectories(
             data.observations,
             data.actions,
             getattr(data, "achieved", None),
             capacity=len(data.actions) + self.rounds * self.sizes["copies"],
+            scene=None if frames else self.scene,
         )
+
+    def read(self) -> Data:
+        """The data of a file. Errors: ``ValueError`` where they are of other things."""
+        data = load_data(Path(self.data))
+        if data.about["task"] != self.name:
+            has = f"{self.data} is of {data.about['task']}"
+            raise ValueError(f"data must be of {self.name}; {has}")
+        if (data.about["obs_type"] == "state") != (self.obs == "state"):
+            has = f"{self.data} holds {data.about['obs_type']}"
+            raise ValueError(f"data must fit the obs {self.obs}; {has}")
+        return data
 
     def start(self, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:
         """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
@@ -424,7 +459,12 @@ class Run:
         return agent, replay, rows
 
     def make(self, n: int, **settings) -> VectorEnv:
-        """`n` copies of the environment; at most `COPIES` if it has no vector form."""
+        """`n` copies of the environment; at most `COPIES` if it has no vector form.
+
+        Where the agent sees pixels it shows poses, of which `policy` draws pictures.
+        """
+        if self.obs == "pixels":
+            settings = {"obs_type": "poses"} | settings
         n = n if self.spec.vector_entry_point else min(n, COPIES)
         return gymnasium.make_vec(self.spec, num_envs=n, **settings)
 
@@ -495,7 +535,9 @@ class Run:
         with tqdm(**bar, initial=done * steps) as bar:
             for k in range(done, self.rounds):
                 drawn = self.policy(agent, "drawn")
-                new = self.explore(drawn, k, sizes["copies"])
+                frames = self.scene is not None and replay.scene is None
+                kind = {"obs_type": "pixels"} if frames else {}
+                new = self.explore(drawn, k, sizes["copies"], **kind)
                 replay = replay.add(new.observations, new.actions, new.achieved)
                 agent, row = _chunk(agent, replay, n, self.keys[1], watch)
                 row["explored"] = float(new.at_end.mean())
@@ -504,11 +546,11 @@ class Run:
                 _show(bar, steps, rows)
         return agent, replay
 
-    def explore(self, policy: Callable, k: int, n: int) -> Episodes:
+    def explore(self, policy: Callable, k: int, n: int, **settings) -> Episodes:
         """Round k of `n` episodes, on the tabletop with mixed starts and goals."""
         mixed = {"goals": "mixed"} if self.name in TABLETOP else {}
         seed = FIRST_SEED * (1 + self.seed) + k
-        return self.episodes(policy, n, self.length, seed=seed, **mixed)
+        return self.episodes(policy, n, self.length, seed=seed, **mixed, **settings)
 
     def watched(self, agent) -> dict:
         """How much was collected until now; now and then the success on test goals."""
@@ -545,6 +587,23 @@ class Run:
         if not resume and config.exists():
             raise ValueError(f"--out {self.out} holds a run; add --resume to go on")
 
+    def check_memory(self, episodes: int) -> None:
+        """Say how much the replay of made data takes; ``ValueError`` if it is too much.
+
+        Data of a file say it themselves, by their size.
+        """
+        if self.data not in DATA:
+            return
+        with closing(self.make(1)) as env:
+            step = env.single_observation_space["observation"], env.single_action_space
+        per_step = sum(x.dtype.itemsize * math.prod(x.shape) for x in step)
+        n = episodes + self.rounds * self.sizes["copies"]
+        need = n * (self.length + 1) * per_step
+        print(f"replay: {n:,} episodes, {need / 1e9:,.3f} GB", file=sys.stderr)
+        if need / 2**30 > memory_gib():
+            room = f"{memory_gib():.1f} GiB of memory"
+            raise ValueError(f"the replay must fit into {room}; got {need:,} bytes")
+
     def check_kept(self) -> None:
         """Raise ``ValueError`` unless the run in the folder has the same settings."""
         config = self.out / "config.json"
@@ -560,8 +619,15 @@ class Run:
         return "mode" if self.name in TABLETOP else "drawn"
 
     def policy(self, agent, kind: str) -> Callable:
-        """The agent as a policy for `rollout`."""
-        return lambda s, g, key: agent.act(s, g, key=key, greedy=kind == "mode")
+        """The agent as a policy for `rollout`; of poses it sees pictures."""
+
+        def act(s, g, key):
+            if self.scene is not None and s.ndim == 3:
+                both = self.scene.draw(np.concatenate([s, g]))
+                s, g = both[: len(s)], both[len(s) :]
+            return agent.act(s, g, key=key, greedy=kind == "mode")
+
+        return act
 
     def manifest(self, agent, replay: Replay, seconds: float) -> dict:
         """What ran where, for how long, and how well, on goals not seen in training.
@@ -584,6 +650,7 @@ class Run:
         collected = self.rounds * self.sizes["copies"]
         return {
             "task": self.task,
+            "obs": self.obs,
             "agent": self.agent,
             "data": self.data,
             "data_episodes": int(replay.added) - collected,
@@ -616,8 +683,8 @@ def of_config(config: dict, out: Path) -> Run:
     """The run with the settings of a ``config.json``, whatever the presets are now."""
     own = {k: tuple(v) if type(v) is list else v for k, v in config["settings"].items()}
     changes = {k: config[k] for k in SIZES if k in config} | own
-    names = ("task", "preset", "seed", "agent", "data")
-    known = {"preset": "cpu"} | config  # the first recorded runs do not say it
+    names = ("task", "preset", "seed", "agent", "obs", "data")
+    known = {"preset": "cpu", "obs": "state"} | config  # the first runs do not say them
     return Run(out=out, changes=changes, **{k: known[k] for k in names})
 
 
@@ -629,7 +696,8 @@ def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:
     """
     runs = []
     for task, agent, seed in product(tasks, agents, seeds):
-        kind = "-".join([task, Path(settings["data"]).stem, agent, str(seed)])
+        seen = "" if settings.get("obs", "state") == "state" else "pixels-"
+        kind = "-".join([task, seen + Path(settings["data"]).stem, agent, str(seed)])
         folder = out / kind.replace(":", "-").replace("/", "-")
         runs.append(Run(task, agent=agent, seed=seed, out=folder, **settings))
     finished = [run for run in runs if (run.out / "manifest.json").exists()]
@@ -640,7 +708,7 @@ def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:
 
 def command(run: Run) -> str:
     """The command that does a run, or goes on with it."""
-    names = ("task", "agent", "data", "preset", "seed", "out")
+    names = ("task", "agent", "obs", "data", "preset", "seed", "out")
     words = [f"--{name}={getattr(run, name)}" for name in names]
     if run.changes:
         words += ["--set", *(f"{k}={json.dumps(v)}" for k, v in run.changes.items())]

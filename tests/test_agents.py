@@ -5,10 +5,11 @@ import jax
 import jax.numpy as jnp
 import line
 import numpy as np
+import optax
 import pytest
 from gymnasium import spaces
 
-from crl_mini.agents import AGENTS
+from crl_mini.agents import AGENTS, crl
 from crl_mini.agents.base import cloned, polyak
 from crl_mini.envs.play import Wander
 from crl_mini.evaluate import rollout, rollouts
@@ -92,6 +93,69 @@ def test_pictures_as_goals_of_other_observations(name):
     assert all(np.isfinite(x).all() for x in arrays(updated))
     assert np.isfinite(metrics["loss"])
     assert agent.act(batch.s, batch.g, key=jax.random.key(0)).shape == (32, 2)
+
+
+FRAME = spaces.Box(0, 255, (16, 16, 3), np.uint8)
+
+
+def frames_of(n=32, seed=0):
+    rng = np.random.default_rng(seed)
+    s, g, next_s = rng.integers(0, 256, (3, n, *FRAME.shape), np.uint8)
+    a = rng.uniform(-1, 1, (n, 2)).astype(np.float32)
+    return Batch(*map(jnp.asarray, (s, a, g, next_s, next_s)))
+
+
+SEEING = [(name, {}) for name in AGENTS]
+SEEING += [(name, {"tower": "conv", "shift": 2}) for name in AGENTS]
+SEEING += [(name, {"actor_tower": True}) for name in ("crl", "c_learning")]
+
+
+@pytest.mark.parametrize(("name", "settings"), SEEING)
+def test_every_agent_sees(name, settings):
+    cloning = {} if name == "gcbc" else {"bc": 0.5}
+    agent = create(name, observation=FRAME, **cloning, **settings)
+    (one, metrics), (again, _) = (agent.update(frames_of()) for _ in range(2))
+    assert same(one, again)
+    assert all(np.isfinite(x).all() for x in metrics.values())
+    old, new = (jax.tree.leaves_with_path(x) for x in (agent, one))
+    pairs = zip(old, new, strict=True)
+    moved = {jax.tree_util.keystr(at) for (at, x), (_, y) in pairs if (x != y).any()}
+    eyes = ["actor"] if name == "gcbc" else ["critic"]
+    eyes += ["actor"] if settings.get("actor_tower") else []
+    for network in eyes:
+        assert any(f".{network}" in path and "eyes" in path for path in moved)
+    b = frames_of(seed=1)
+    acts = [agent.act(b.s, g, key=jax.random.key(0)) for g in (b.g, b.next_g)]
+    assert acts[0].shape == (32, 2)
+    assert (acts[0] != acts[1]).any()
+
+
+@pytest.mark.parametrize("actor_tower", [False, True])
+def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
+    """None of its gradient reaches the critic's tower, and none is missing."""
+    agent = create("crl", observation=FRAME, actor_tower=actor_tower)
+    batch = frames_of()
+    assert (agent.actor.eyes is None) == (not actor_tower)
+    updated, _ = agent.update(batch)
+    fit = jax.value_and_grad(crl.critic_loss, has_aux=True)
+    (_, (_, psi, seen)), down = fit(agent.critic, batch, agent.config)
+    looks = batch if actor_tower else seen
+
+    def by_hand(actor):
+        """The original's form: everything anew, all 2B x 2B logits."""
+        s, g = looks.s, looks.g
+        rows = [(i, i) for i in range(32)] + [(i, i - 1) for i in range(32)]
+        at, to = np.array(rows).T
+        a, _ = actor.sample(s[at], g[to], key=agent.random())
+        f = jnp.diag(agent.critic(batch.s[at], a, batch.g[to]))
+        return -f.mean()
+
+    up = jax.grad(by_hand)(agent.actor)
+    changes, _ = agent.config.adam().update((down, up), agent.optimizer)
+    want = optax.apply_updates((agent.critic, agent.actor), changes)
+    got = (updated.critic, updated.actor)
+    for x, y in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+        np.testing.assert_allclose(x, y, atol=2e-5)
 
 
 @pytest.fixture(scope="module")

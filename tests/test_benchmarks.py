@@ -11,10 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -203,28 +201,6 @@ def test_our_form_gives_what_the_originals_gives(name, small):
     assert found["parameters"] < 1e-6
 
 
-def test_the_papers_tower_as_matrix_products():
-    x = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
-    towers = [learner.TOWERS[name](16, rngs=nnx.Rngs(0)) for name in ("conv", "im2col")]
-    assert {tower(x).shape for tower in towers} == {(4, 256)}
-    assert learner.ConvTower(64, rngs=nnx.Rngs(0)).size == 4096
-
-    def loss(tower, x):
-        return jnp.sin(tower(x)).sum()
-
-    got, want = (jax.jit(jax.value_and_grad(loss))(tower, x) for tower in towers)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_patches_see_all_of_a_picture():
-    assert learner.PatchTower(64, rngs=nnx.Rngs(0)).size == 2048
-    x = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
-    cut = learner.blocks(x, 2)
-    assert cut.shape == (2, 2, 3, 12)
-    np.testing.assert_array_equal(cut[1, 1, 2], x[1, 2:4, 4:6].ravel())
-
-
 def products(jaxpr):
     """Multiply-adds of all products of matrices in a program."""
     total = 0
@@ -242,7 +218,7 @@ def test_float_operations_are_those_of_the_program():
     """It has one product that is not needed: the actor's gradient of the states."""
     workload = learner.Workload(32, (16, 12), many=1, repr_dim=8)
     batch = jax.tree.map(lambda x: x[0], workload.batches(1))
-    program = jax.make_jaxpr(learner.CRL.update)(learner.state_agent(workload), batch)
+    program = jax.make_jaxpr(learner.CRL.update)(learner.agent_of(workload), batch)
     spare = 2 * 32 * 25 * 16
     assert learner.needed(workload) == 2 * (products(program.jaxpr) - spare)
 
@@ -284,13 +260,12 @@ def test_pictures_are_measured_in_calls_where_there_are_convolutions(
     assert labels[0] == learner.ORIGINAL
     assert labels[-1] == "ours, patch, in a scan"
     update, eyes, _ = begun[0]
-    assert update is learner.original_on_pixels
-    assert isinstance(eyes, learner.ConvTower)
-    assert not any(type(eyes) is learner.ConvTower for *_, eyes, scan in begun if scan)
-    assert {update for update, *_ in begun[1:]} == {
-        learner.own_tower,
-        learner.on_features,
-    }
+    assert update is learner.original
+    assert isinstance(eyes, learner.Convolution)
+    assert not any(
+        type(eyes) is learner.Convolution for *_, eyes, scan in begun if scan
+    )
+    assert {update for update, *_ in begun[1:]} == {learner.CRL.update}
 
 
 def test_speeds_are_medians_and_shares_are_of_the_same_round(small):

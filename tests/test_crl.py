@@ -67,7 +67,7 @@ def test_fused_update_equals_the_plain_form(energy, loss):
 
 def test_the_actors_loss_moves_neither_critic_nor_goals():
     agent, batch = create(), batch_of()
-    _, (_, psi) = critic_loss(agent.critic, batch, agent.config)
+    _, (_, psi, _) = critic_loss(agent.critic, batch, agent.config)
     key = jax.random.key(0)
     loss, metrics = actor_loss(
         agent.actor, agent.critic, batch, psi, agent.config, key=key
@@ -116,7 +116,7 @@ def test_actor_climbs_the_critic():
     """With a frozen critic, -f must fall; the best action is known on a line."""
     agent = create(learning_rate=0.01)
     batch = batch_of()
-    _, (_, psi) = critic_loss(agent.critic, batch, agent.config)
+    _, (_, psi, _) = critic_loss(agent.critic, batch, agent.config)
     grad = jax.jit(jax.grad(actor_loss, has_aux=True), static_argnums=4)
     actor, state = agent.actor, optax.adam(0.01).init(agent.actor)
     values = []

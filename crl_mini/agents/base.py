@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import jax
 import optax
 from gymnasium import spaces
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from crl_mini import checks
 from crl_mini.critic import ENERGIES
-from crl_mini.encoders import Spec
+from crl_mini.encoders import TOWERS, Spec, shifted
+from crl_mini.replay import Batch
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -30,14 +31,32 @@ class Settings:
     """Adam's step size, for all networks."""
     decay_steps: int = 0
     """Steps over which the step size falls to zero on a cosine; 0 keeps it constant."""
+    tower: str = "patch"
+    """What looks at pictures: a name in `encoders.TOWERS` (the paper: ``conv``)."""
+    shift: int = 0
+    """Pixels by which an update may shift each picture, at random (DrQ: 4)."""
 
     def __post_init__(self):
         checks.inside("gamma", self.gamma, 0, 1)
         checks.at_least("batch_size", self.batch_size, 2)
         checks.inside("learning_rate", self.learning_rate, 0, 1)
         checks.at_least("decay_steps", self.decay_steps, 0)
+        checks.one_of("tower", self.tower, TOWERS)
+        checks.at_least("shift", self.shift, 0)
         if not self.hidden:
             raise ValueError("hidden must hold one width or more; got none")
+
+    @property
+    def sizes(self) -> dict:
+        """What every network is told."""
+        names = ("hidden", "layer_norm", "tower")
+        return {name: getattr(self, name) for name in names}
+
+    def shaken(self, batch: Batch, key: PRNGKeyArray) -> Batch:
+        """The batch with its pictures shifted, each by itself."""
+        keys = jax.random.split(key, len(batch))
+        parts = zip(keys, batch, strict=True)
+        return Batch(*(x if x is None else shifted(k, x, self.shift) for k, x in parts))
 
     def adam(self) -> optax.GradientTransformation:
         """The optimiser, with its step-size schedule."""
@@ -60,6 +79,8 @@ class CriticSettings(Settings):
     """Weight of the actor's entropy; also the temperature of discrete policies."""
     bc: float = 0.0
     """Share of behavioural cloning in the actor's loss, in [0, 1]: see `cloned`."""
+    actor_tower: bool = False
+    """Has the actor a tower of its own, as in the paper, or the critic's features?"""
 
     def __post_init__(self):
         super().__post_init__()

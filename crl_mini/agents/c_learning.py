@@ -22,6 +22,7 @@ from crl_mini import checks
 from crl_mini.agents.base import CriticSettings, Metrics, polyak
 from crl_mini.agents.crl import CRL
 from crl_mini.critic import Critic, paired, pairwise
+from crl_mini.encoders import Seeing, Spec
 from crl_mini.replay import Batch
 
 LARGEST = 20.0  # of the weights, as in the original
@@ -76,22 +77,28 @@ def nce_loss(
     return (jax.nn.softplus(-future) + jax.nn.softplus(random)).mean()
 
 
-class TwinCritic(nnx.Module):
+class TwinCritic(Seeing):
     """Two critics in one; their representations are (B, 2, D), their logit the smaller.
 
-    It answers as `Critic` does.
+    It answers as `Critic` does. Both look at pictures through one tower.
     """
 
-    def __init__(self, *spaces, **settings):
+    def __init__(
+        self, observation: Spec, action: Spec, goal: Spec | None = None, **settings
+    ):
+        super().__init__(observation, goal, settings["tower"], rngs=settings["rngs"])
+        spaces = (self.observation, action, self.goal)
         self.critics = nnx.List([Critic(*spaces, **settings) for _ in range(2)])
-        self.action = self.critics[0].action
+        self.action = action
 
     def phi(self, s, a) -> Float[Array, "B 2 D"]:
         """Representations of states and actions."""
+        (s,) = self.see(s)
         return jnp.stack([critic.phi(s, a) for critic in self.critics], axis=1)
 
     def psi(self, g) -> Float[Array, "B 2 D"]:
         """Representations of goals."""
+        (g,) = self.see(g)
         return jnp.stack([critic.psi(g) for critic in self.critics], axis=1)
 
     def both(self, phi, psi, *, pairs=pairwise):
@@ -117,17 +124,19 @@ def critic_loss(
 ):
     """Loss of a batch; random goals are those of the row before.
 
-    Returns the loss and (reached (B, 2), random (B, 2), psi (B, 2, D)).
+    Returns the loss and (reached (B, 2), random (B, 2), psi (B, 2, D), the batch as the
+    critics see it).
 
     Source: Eysenbach et al. (2021), Alg. 1; Eysenbach et al. (2022), released code.
     """
-    phi, psi = critic.phi(batch.s, batch.a), critic.psi(batch.g)
-    reached = critic.both(phi, critic.psi(batch.next_g), pairs=paired)
+    s, g, next_g = critic.see(batch.s, batch.g, batch.next_g)
+    phi, psi = critic.phi(s, batch.a), critic.psi(g)
+    reached = critic.both(phi, critic.psi(next_g), pairs=paired)
     random = critic.both(phi, jnp.roll(psi, 1, axis=0), pairs=paired)
     loss = c_learning_loss(reached, random, weights, config.gamma)
     if config.nce:
         loss += nce_loss(critic.both(phi, psi, pairs=paired), random)
-    return loss, (reached, random, psi)
+    return loss, (reached, random, psi, batch._replace(s=s, g=g))
 
 
 @jax.tree_util.register_dataclass
@@ -148,24 +157,25 @@ class CLearning(CRL):
     @jax.jit
     def update(self, batch: Batch) -> tuple["CLearning", Metrics]:
         """One gradient step of critic and actor, then one of the target towards it."""
+        batch = self.config.shaken(batch, self.random(2))
         fit = jax.value_and_grad(critic_loss, has_aux=True)
         weights = self.weights(batch)
         (loss, more), grads = fit(self.critic, batch, weights, self.config)
-        reached, random, psi = more
+        reached, random, psi, seen = more
         metrics = {
             "loss": loss,
             "positive": reached.mean(),
             "negative": random.mean(),
             "weight": weights.mean(),
         }
-        agent, metrics = self.descend(batch, psi, grads, metrics)
+        agent, metrics = self.descend(batch, seen, psi, grads, metrics)
         target = polyak(self.target, agent.critic, self.config.tau)
         return replace(agent, target=target), metrics
 
     def weights(self, batch: Batch) -> Float[Array, " B"]:
         """The target's density ratios at the next state and the policy's action."""
-        key = jax.random.fold_in(jax.random.fold_in(self.key, self.step), 1)
         g = jnp.roll(batch.g, 1, axis=0)
-        a = self.act(batch.next_s, g, key=key)
-        phi, psi = self.target.phi(batch.next_s, a), self.target.psi(g)
+        a = self.act(batch.next_s, g, key=self.random(1))
+        s, g = self.target.see(batch.next_s, g)
+        phi, psi = self.target.phi(s, a), self.target.psi(g)
         return bootstrap_weights(self.target.logits(phi, psi, pairs=paired))

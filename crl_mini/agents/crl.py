@@ -4,7 +4,9 @@ What differs from the released code of Eysenbach et al. (2022):
 
 * layer norm, a learned constant in the critic, InfoNCE losses and the energies `l2` and
   `cosine` are additions; `layer_norm=False` and the defaults give the paper's networks;
-* each goal is encoded once a batch, for the critic's loss and for the actor's;
+* each goal is encoded once a batch, for the critic's loss and for the actor's; from
+  pixels the actor lives on the critic's features, without gradient, where the original
+  gives it a tower of its own (`actor_tower`);
 * the weight of the entropy is fixed, where the paper adapts it for pixels;
 * online, `train` collects a round of whole episodes and then makes one update for every
   8 steps of it, where the original makes about one a step; it begins with a round of
@@ -48,18 +50,19 @@ class CRLConfig(CriticSettings):
 
 
 def critic_loss(critic: Critic, batch: Batch, config: CRLConfig):
-    """Contrastive loss of a batch, with the goals' representations to use again.
+    """Contrastive loss of a batch, with what the actor's loss can use again.
 
-    Returns the loss and (logits (B, B), psi (B, D)).
+    Returns the loss and (logits (B, B), psi (B, D), the batch as the critic sees it).
 
     Source: :eq:`critic-loss`; Eysenbach et al. (2022), Alg. 1.
     """
-    psi = critic.psi(batch.g)
-    logits = critic.logits(critic.phi(batch.s, batch.a), psi)
+    s, g = critic.see(batch.s, batch.g)
+    psi = critic.psi(g)
+    logits = critic.logits(critic.phi(s, batch.a), psi)
     loss = LOSSES[config.loss](logits)
     if config.logsumexp:
         loss += config.logsumexp * logsumexp_penalty(logits)
-    return loss, (logits, psi)
+    return loss, (logits, psi, batch._replace(s=s, g=g))
 
 
 def actor_loss(
@@ -70,24 +73,27 @@ def actor_loss(
     config: CriticSettings,
     *,
     key: PRNGKeyArray,
+    pictures: Batch | None = None,
 ):
     """Minus the critic at the actor's own actions: for own futures and for others'.
 
     `psi` are the critic's goal representations, computed once for the critic's loss;
     each state is paired with its own future and with that of the row before. The
     cloning term asks for the action that was taken on the way to the own future; with
-    it the first term is divided by the mean of abs(f).
+    it the first term is divided by the mean of abs(f). An actor with a tower of its own
+    looks at `pictures`; else it sees, without gradient, what the critic sees.
 
     Source: :eq:`actor-loss`; Eysenbach et al. (2022), Alg. 1 and released code.
     """
-    s = jnp.concatenate([batch.s, batch.s])
-    g = jnp.concatenate([batch.g, jnp.roll(batch.g, 1, axis=0)])
-    goals = jnp.concatenate([psi, jnp.roll(psi, 1, axis=0)])
+    looks = pictures or batch
+    s = jnp.concatenate([looks.s, looks.s])
+    g, goals = (jnp.concatenate([x, jnp.roll(x, 1, axis=0)]) for x in (looks.g, psi))
     a, log_prob = actor.sample(s, g, key=key)
-    f = critic.logits(critic.phi(s, a), goals, pairs=paired)
+    phi = critic.phi(jnp.concatenate([batch.s, batch.s]), a)
+    f = critic.logits(phi, goals, pairs=paired)
     loss = (config.entropy * log_prob - f).mean()
     if config.bc:
-        cloning = -actor.log_prob(batch.s, batch.g, batch.a).mean()
+        cloning = -actor.log_prob(looks.s, looks.g, batch.a).mean()
         loss = cloned(loss, f, cloning, config.bc)
     return loss, {"actor_f": f.mean(), "log_prob": log_prob.mean()}
 
@@ -126,7 +132,6 @@ class CRL:
         """
         observation, action, goal = specs(observation_spec, action_spec, goal_spec)
         key, for_critic, for_actor = jax.random.split(key, 3)
-        sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
         critic = cls.critic_class(
             observation,
             action,
@@ -134,32 +139,39 @@ class CRL:
             energy=config.energy,
             repr_dim=config.repr_dim,
             rngs=nnx.Rngs(for_critic),
-            **sizes,
+            **config.sizes,
         )
         actor = None
         if not action.n:
+            if not config.actor_tower:
+                observation, goal = critic.observation, critic.goal
             rngs = nnx.Rngs(for_actor)
-            actor = Actor(observation, action, goal, rngs=rngs, **sizes)
+            actor = Actor(observation, action, goal, rngs=rngs, **config.sizes)
         optimizer = config.adam().init((critic, actor))
         return cls(config, critic, actor, optimizer, key, jnp.zeros((), int))
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["CRL", Metrics]:
         """One gradient step of critic and actor on one batch."""
+        batch = self.config.shaken(batch, self.random(2))
         fit = jax.value_and_grad(critic_loss, has_aux=True)
-        (loss, (logits, psi)), grads = fit(self.critic, batch, self.config)
+        (loss, (logits, psi, seen)), grads = fit(self.critic, batch, self.config)
         metrics = {"loss": loss, **logit_metrics(logits)}
-        return self.descend(batch, psi, grads, metrics)
+        return self.descend(batch, seen, psi, grads, metrics)
 
-    def descend(self, batch: Batch, psi, critic_grads, metrics: Metrics):
+    def random(self, use: int = 0) -> PRNGKeyArray:
+        """A key of this step, another one for each use."""
+        key = jax.random.fold_in(self.key, self.step)
+        return jax.random.fold_in(key, use) if use else key
+
+    def descend(self, batch: Batch, seen: Batch, psi, critic_grads, metrics: Metrics):
         """Move the critic against its gradient, and an actor up the critic."""
         config, actor_grads = self.config, None
         if self.actor is not None:
             climb = jax.grad(actor_loss, has_aux=True)
-            key = jax.random.fold_in(self.key, self.step)
-            actor_grads, more = climb(
-                self.actor, self.critic, batch, psi, config, key=key
-            )
+            own = {"pictures": batch} if config.actor_tower else {}
+            parts = (self.actor, self.critic, seen, psi, config)
+            actor_grads, more = climb(*parts, key=self.random(), **own)
             metrics = metrics | more
         grads = (critic_grads, actor_grads)
         changes, optimizer = config.adam().update(grads, self.optimizer)
@@ -176,6 +188,8 @@ class CRL:
             if greedy or not temperature:
                 return f.argmax(-1)
             return jax.random.categorical(key, f / temperature)
+        if not self.config.actor_tower:
+            s, g = self.critic.see(s, g)
         return self.actor.mode(s, g) if greedy else self.actor.sample(s, g, key=key)[0]
 
     def action_logits(

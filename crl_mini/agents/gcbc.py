@@ -40,6 +40,7 @@ class GCBC:
     config: GCBCConfig = field(metadata={"static": True})
     actor: Actor
     optimizer: optax.OptState
+    key: PRNGKeyArray
     step: Array
 
     @classmethod
@@ -57,13 +58,14 @@ class GCBC:
         Errors: ``ValueError`` for actions that are no bounded `Box`.
         """
         observation, action, goal = specs(observation_spec, action_spec, goal_spec)
-        sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
-        actor = Actor(observation, action, goal, rngs=nnx.Rngs(key), **sizes)
-        return cls(config, actor, config.adam().init(actor), jnp.zeros((), int))
+        rngs = nnx.Rngs(key)
+        actor = Actor(observation, action, goal, rngs=rngs, **config.sizes)
+        return cls(config, actor, config.adam().init(actor), key, jnp.zeros((), int))
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["GCBC", Metrics]:
         """One gradient step of the actor on one batch."""
+        batch = self.config.shaken(batch, jax.random.fold_in(self.key, self.step))
         loss, grads = jax.value_and_grad(cloning_loss)(self.actor, batch)
         changes, optimizer = self.config.adam().update(grads, self.optimizer)
         actor = optax.apply_updates(self.actor, changes)

@@ -8,7 +8,8 @@ Rewards count 1 - gamma, so that Q is the discounted share of time at the goal, 
 [0, 1], and targets are clipped to it. What else differs from Fujimoto et al. (2018) and
 Andrychowicz et al. (2017): the actor and the targets move in every step, not in every
 second one, so that all agents get equally many; layer norm is an addition; and no
-commanded goals are used. With `bc` the actor is that of TD3+BC.
+commanded goals are used. With `bc` the actor is that of TD3+BC. From pixels the actor
+lives on the critics' features, without gradient.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from crl_mini.agents.base import (
     polyak,
     specs,
 )
-from crl_mini.encoders import MLP, Spec
+from crl_mini.encoders import MLP, Seeing, Spec
 from crl_mini.replay import Batch
 
 
@@ -107,19 +108,32 @@ def td_target(
     return jnp.clip((1 - gamma) * reward + gamma * next_q.min(0), 0, 1)
 
 
-class QNetworks(nnx.Module):
-    """Two networks Q(s, a, g), each with a tower for all three together."""
+class QNetworks(Seeing):
+    """Two networks Q(s, a, g) of state, action and goal together.
+
+    Both look at the pictures of states and goals through one tower.
+    """
 
     def __init__(
-        self, observation: Spec, action: Spec, goal: Spec, *, hidden, layer_norm, rngs
+        self,
+        observation: Spec,
+        action: Spec,
+        goal: Spec,
+        *,
+        hidden: tuple[int, ...],
+        layer_norm: bool,
+        tower: str = "patch",
+        rngs: nnx.Rngs,
     ):
-        self.observation, self.action, self.goal = observation, action, goal
-        d_in = observation.size + action.size + goal.size
+        super().__init__(observation, goal, tower, rngs=rngs)
+        self.action = action
+        d_in = self.observation.size + action.size + self.goal.size
         sizes = {"layer_norm": layer_norm, "rngs": rngs}
         self.towers = nnx.List([MLP(d_in, hidden, 1, **sizes) for _ in range(2)])
 
     def __call__(self, s, a, g) -> Float[Array, "2 B"]:
         """Values of each network."""
+        s, g = self.see(s, g)
         of_s, of_a, of_g = self.observation, self.action, self.goal
         features = (of_s.features(s), of_a.features(a), of_g.features(g))
         x = jnp.concatenate(features, axis=-1)
@@ -192,9 +206,9 @@ class TD3HER:
         """
         all_specs = specs(observation_spec, action_spec, goal_spec)
         key, for_critic, for_actor = jax.random.split(key, 3)
-        sizes = {"hidden": config.hidden, "layer_norm": config.layer_norm}
-        actor = DeterministicActor(*all_specs, rngs=nnx.Rngs(for_actor), **sizes)
-        critic = QNetworks(*all_specs, rngs=nnx.Rngs(for_critic), **sizes)
+        critic = QNetworks(*all_specs, rngs=nnx.Rngs(for_critic), **config.sizes)
+        seen = (critic.observation, all_specs[1], critic.goal)
+        actor = DeterministicActor(*seen, rngs=nnx.Rngs(for_actor), **config.sizes)
         targets = jax.tree.map(jnp.copy, (critic, actor))
         optimizer = config.adam().init((critic, actor))
         step = jnp.zeros((), int)
@@ -203,14 +217,21 @@ class TD3HER:
     @jax.jit
     def update(self, batch: Batch) -> tuple["TD3HER", Metrics]:
         """One gradient step of critics and actor, then one of the targets."""
-        config, futures = self.config, batch.g
-        batch = batch._replace(g=relabel(futures, config.future))
-        reward = reached(self.success, batch.next_g, batch.g)
-        target = td_target(reward, self.next_q(batch), config.gamma)
-        fit = jax.value_and_grad(critic_loss)
-        loss, critic_grads = fit(self.critic, batch, target)
+        config, key = self.config, jax.random.fold_in(self.key, self.step)
+        reward = reached(self.success, batch.next_g, relabel(batch.g, config.future))
+        batch = config.shaken(batch, jax.random.fold_in(key, 1))
+        next_q = self.next_q(batch, relabel(batch.g, config.future), key)
+        target = td_target(reward, next_q, config.gamma)
+
+        def loss_of(critic):
+            s, futures = critic.see(batch.s, batch.g)
+            seen = batch._replace(s=s, g=relabel(futures, config.future))
+            return critic_loss(critic, seen, target), (seen, futures)
+
+        fit = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, seen), critic_grads = fit(self.critic)
         climb = jax.grad(actor_loss, has_aux=True)
-        actor_grads, more = climb(self.actor, self.critic, batch, futures, config.bc)
+        actor_grads, more = climb(self.actor, self.critic, *seen, config.bc)
         grads, networks = (critic_grads, actor_grads), (self.critic, self.actor)
         changes, optimizer = config.adam().update(grads, self.optimizer)
         critic, actor = networks = optax.apply_updates(networks, changes)
@@ -219,17 +240,19 @@ class TD3HER:
         metrics = {"loss": loss, "reward": reward.mean(), **more}
         return replace(self, **new, targets=targets, step=self.step + 1), metrics
 
-    def next_q(self, batch: Batch) -> Float[Array, "2 B"]:
+    def next_q(
+        self, batch: Batch, g: Shaped[Array, "B ..."], key: PRNGKeyArray
+    ) -> Float[Array, "2 B"]:
         """Target critics at the next state and the target policy's smoothed action."""
         config, (critic, actor) = self.config, self.targets
         noise = {"std": config.smoothing, "clip": config.smoothing_clip}
-        key = jax.random.fold_in(self.key, self.step)
-        a = actor.noisy(batch.next_s, batch.g, key=key, **noise)
-        return critic(batch.next_s, a, batch.g)
+        s, g = critic.see(batch.next_s, g)
+        return critic(s, actor.noisy(s, g, key=key, **noise), g)
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
         """Actions (B, A) for states and goals: with noise, or with `greedy` without."""
+        s, g = self.critic.see(s, g)
         if greedy:
             return self.actor.mode(s, g)
         return self.actor.noisy(s, g, key=key, std=self.config.exploration)

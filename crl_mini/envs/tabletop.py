@@ -214,7 +214,7 @@ TASKS = {
     )
 }
 GOALS = ("final", "mixed")
-OBS_TYPES = ("state", "pixels")
+OBS_TYPES = ("state", "pixels", "poses")
 
 
 class TabletopVector(gymnasium.vector.VectorEnv):
@@ -227,7 +227,8 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     ``obs_type="state"``: `ENTRIES` in metres, the achieved goal is the whole state.
     ``obs_type="pixels"``: a picture (64, 64, 3) of it. A state holds what one picture
     shows: no velocities, because the hand follows its target within a step, and not how
-    the block is turned, because all its sides are alike.
+    the block is turned, because all its sides are alike. ``obs_type="poses"``: what
+    `pictures.draw` makes that picture of, (K, 7) for the K bodies that move.
 
     Actions: the hand moves by 2 cm times (dx, dy, dz), and the fingers go to
     (1 + gripper) x 4 cm apart; in Push they stay closed. Larger actions are clipped,
@@ -282,6 +283,8 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         one = spaces.Box(0, 255, (PIXELS, PIXELS, 3), np.uint8)
         if obs_type == "state":
             one = spaces.Box(*self.task.bounds)
+        elif obs_type == "poses":
+            one = spaces.Box(-np.inf, np.inf, (len(self.pictures.bodies), 7))
         names = ("observation", "achieved_goal", "desired_goal")
         self.single_observation_space = spaces.Dict(dict.fromkeys(names, one))
         self.single_action_space = spaces.Box(-1, 1, (4,))
@@ -382,9 +385,9 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self._ctrl[:, 3:] = opening / 2
 
     def _look(self) -> np.ndarray:
-        if self.obs_type == "state":
-            return self.state
-        return np.asarray(self.pictures.draw(self.poses))
+        if self.obs_type == "pixels":
+            return np.asarray(self.pictures.draw(self.poses))
+        return self.state if self.obs_type == "state" else self.poses
 
     def _observe(self) -> dict[str, np.ndarray]:
         now = self._look()
@@ -400,13 +403,15 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     def compute_reward(self, achieved_goal, desired_goal, info=None):
         """One where the goal is reached, else zero; any leading axes.
 
-        A state is compared by the entries that the task is about. Of two pictures all
-        that can be said without the state is whether they are the same.
+        A state is compared by the entries that the task is about. Of two pictures, or
+        of poses, all that can be said without the state is whether they are the same.
         """
         achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
         if self.obs_type == "state":
             return self.task.succeeded(achieved, desired).astype(np.float32)
-        return (achieved == desired).all((-3, -2, -1)).astype(np.float32)
+        axes = self.single_observation_space["desired_goal"].shape
+        axes = tuple(range(-len(axes), 0))
+        return (achieved == desired).all(axes).astype(np.float32)
 
     def render(self) -> UInt8[np.ndarray, "N H W 3"]:
         """Pictures of all simulations in the given size."""
