@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -301,7 +300,7 @@ class Run:
     @cached_property
     def spaces(self) -> tuple[Space, Space]:
         """Spaces of one observation and of one action."""
-        seen = {"obs_type": self.obs} if self.obs == "pixels" else {}
+        seen = {"obs_type": self.obs} if self.name in TABLETOP else {}
         with closing(self.make(1, **seen)) as env:
             return env.single_observation_space, env.single_action_space
 
@@ -463,7 +462,7 @@ class Run:
 
         Where the agent sees pixels it shows poses, of which `policy` draws pictures.
         """
-        if self.obs == "pixels":
+        if self.obs == "pixels" and self.name in TABLETOP:
             settings = {"obs_type": "poses"} | settings
         n = n if self.spec.vector_entry_point else min(n, COPIES)
         return gymnasium.make_vec(self.spec, num_envs=n, **settings)
@@ -599,7 +598,7 @@ class Run:
         per_step = sum(x.dtype.itemsize * math.prod(x.shape) for x in step)
         n = episodes + self.rounds * self.sizes["copies"]
         need = n * (self.length + 1) * per_step
-        print(f"replay: {n:,} episodes, {need / 1e9:,.3f} GB", file=sys.stderr)
+        print(f"replay: {n:,} episodes, {need / 1e9:,.3f} GB")
         if need / 2**30 > memory_gib():
             room = f"{memory_gib():.1f} GiB of memory"
             raise ValueError(f"the replay must fit into {room}; got {need:,} bytes")

@@ -138,7 +138,7 @@ def test_actions_lead_from_one_observation_to_the_next():
         np.testing.assert_array_equal(info["success"], data.success[:, t])
 
 
-@pytest.mark.parametrize("obs_type", ["state", "pixels"])
+@pytest.mark.parametrize("obs_type", ["state", "pixels", "poses"])
 def test_a_file_holds_what_was_collected(tmp_path, obs_type):
     data = collect("Reach", obs_type, "random", 3, seed=5, progress=False)
     assert data.observations.dtype == (np.float32 if obs_type == "state" else np.uint8)
@@ -207,7 +207,7 @@ def test_the_command_writes_a_file(tmp_path, capsys):
         ("--task Throw", "task must be one of Reach, Push"),
         (
             "--task Reach --obs text",
-            "obs_type must be one of state, pixels; got 'text'",
+            "obs_type must be one of state, pixels, poses; got 'text'",
         ),
         ("--task Reach --policy lazy", "policy must be one of play, random, expert"),
         ("--task Reach --episodes 0", "episodes must be at least 1; got 0"),

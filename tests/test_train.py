@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -303,12 +304,114 @@ def test_data_from_a_file(tmp_path, capsys):
     save(frames, collect("Reach", "pixels", "random", 1, progress=False))
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Reach", "--data", str(frames)))
-    assert "data must be states" in capsys.readouterr().err
+    assert "data must fit the obs state" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Reach", "--data", str(path)))
     assert "is no data file of `collect`" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def seeing(out, **settings):
+    """A small run from pixels."""
+    few = {"episodes": 3, "steps": 4, "every": 2, "tests": 2, "batch_size": 8}
+    about = {"agent": "crl", "data": "play"} | settings
+    few |= about.pop("changes", {})
+    return Run("BinPick", "smoke", 0, out, obs="pixels", changes=few, **about)
+
+
+def drawn_before(replay):
+    """The same replay, with frames instead of poses."""
+    poses = replay.observations
+    frames = replay.scene.draw(poses.reshape(-1, *poses.shape[2:]))
+    frames = frames.reshape(*poses.shape[:2], *frames.shape[1:])
+    return Replay.from_trajectories(frames, replay.actions)
+
+
+@pytest.mark.parametrize("agent", ["crl", "td3_her"])
+def test_poses_and_frames_give_the_same_update_to_the_bit(agent, tmp_path):
+    run = seeing(tmp_path, agent=agent)
+    poses = run.collected()
+    frames = drawn_before(poses)
+    assert frames.observations.dtype == np.uint8
+    assert poses.observations.nbytes * 100 < frames.observations.nbytes
+    key = jax.random.key(0)
+    one, other = (updates(run.fresh(), x, 2, key=key) for x in (poses, frames))
+    for x, y in zip(*map(jax.tree.leaves, (one, other)), strict=True):
+        np.testing.assert_array_equal(_raw(x), _raw(y))
+
+
+def test_the_networks_see_pictures_and_no_poses(tmp_path):
+    """Where all pictures are black, other poses change nothing."""
+
+    @jax.tree_util.register_static
+    class Dark:
+        def draw(self, poses):
+            return jax.numpy.zeros((len(poses), 64, 64, 3), np.uint8)
+
+    run = seeing(tmp_path)
+    replay = replace(run.collected(), scene=Dark())
+    moved = replace(replay, observations=replay.observations + 1)
+    agent, key = run.fresh(), jax.random.key(0)
+    one, other = (updates(agent, x, 2, key=key)[0] for x in (replay, moved))
+    for x, y in zip(*map(jax.tree.leaves, (one, other)), strict=True):
+        np.testing.assert_array_equal(_raw(x), _raw(y))
+    run.__dict__["scene"] = Dark()
+    s, g = replay.observations[:2, 0], replay.observations[:2, 5]
+    acts = [run.policy(agent, "mode")(x, g, key) for x in (s, s + 1)]
+    np.testing.assert_array_equal(*acts)
+
+
+def sizes_of(jaxpr, kind):
+    """Sizes of all arrays of a kind that a program makes."""
+    for eqn in jaxpr.eqns:
+        for inner in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            yield from sizes_of(inner, kind) if hasattr(inner, "eqns") else ()
+        yield from (v.aval.size for v in eqn.outvars if v.aval.dtype == kind)
+
+
+def test_frames_are_never_copied_as_floats(tmp_path):
+    run = seeing(tmp_path)
+    replay = drawn_before(run.collected())
+    n = replay.observations.size
+    program = jax.make_jaxpr(updates, static_argnums=2)
+    program = program(run.fresh(), replay, 2, key=jax.random.key(0))
+    batch = 2 * 8 * 64 * 64 * 3
+    assert batch < n / 10
+    assert max(sizes_of(program.jaxpr, np.float32)) < n / 2
+    assert batch in set(sizes_of(program.jaxpr, np.float32))
+
+
+def test_a_run_from_pixels(tmp_path, capsys):
+    task = ["--task", "Reach", "--obs", "pixels", "--data", "play"]
+    few = ["episodes=2", "steps=2", "every=1", "collect=100", "copies=1", "tests=2"]
+    few += ["per_update=50", "batch_size=4", "shift=2"]
+    out = tmp_path / "run"
+    assert main(arguments(out, *task, "--set", *few)) == 0
+    assert "replay: 4 episodes, 0.000 GB" in capsys.readouterr().out
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["obs"], manifest["collected"]) == ("pixels", 100)
+    assert main(["evaluate", "--agent", str(out), "--episodes", "2"]) == 0
+    said = refused(arguments(out, *task[:2], "--set", *few[:-1], "--resume"), capsys)
+    assert "settings must be those of" in said
+
+
+@pytest.mark.parametrize("kept", ["pixels", "poses"])
+def test_pictures_from_a_file(kept, tmp_path, capsys):
+    path, out = tmp_path / "data.npz", tmp_path / "run"
+    save(path, collect("Reach", kept, episodes=2, progress=False))
+    task = ["--task", "Reach", "--data", str(path)]
+    few = ["steps=1", "every=1", "collect=50", "copies=1", "tests=1"]
+    few += ["per_update=50", "batch_size=4"]
+    said = refused(arguments(out, *task), capsys)
+    assert f"data must fit the obs state; {path} holds {kept}" in said
+    assert main(arguments(out, *task, "--obs", "pixels", "--set", *few)) == 0
+    run, agent = restored(out)
+    replay = load(run.collected(), out / "checkpoint.safetensors", REPLAY)
+    assert replay.n_transitions == 3 * 50
+    assert (replay.scene is None) == (kept == "pixels")
+    assert replay.observations.dtype == {"pixels": np.uint8, "poses": np.float32}[kept]
 
 
 def test_success_in_hindsight_is_that_of_the_task(tmp_path):
@@ -363,6 +466,10 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
         (["--seed", "-1"], "seed must be at least 0"),
         (["--seed", "one"], "invalid int value"),
         (["--resume"], "--resume needs a run"),
+        (["--obs", "sound"], "obs must be one of state, pixels; got 'sound'"),
+        (["--obs", "pixels"], "pixels need one of Reach, Push, PickPlace"),
+        (["--set", "tower=eiffel"], "tower must be one of conv, patch; got 'eiffel'"),
+        (["--set", "episodes=1000000000000"], "the replay must fit into"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )
