@@ -94,6 +94,7 @@ def grouped(found: list[dict], *names: str) -> dict[tuple, list[dict]]:
     groups = {}
     for run in found:
         task = run["task"].rpartition(":")[2].removesuffix("-v0")  # without its module
+        task += ", pixels" if run.get("obs") == "pixels" else ""
         known = run | {"data": data(run), "task": task}
         groups.setdefault(tuple(known[name] for name in names), []).append(run)
     return groups
@@ -183,7 +184,7 @@ def middle(found: list[dict]) -> str:
     """The interquartile mean of runs of one kind, with the lowest and the highest."""
     every = scores(found)
     if len(every) == 1:
-        return f"{every[0, 0]:.1%} (one seed)"
+        return f"{every[0, 0]:.1%}"
     return share(iqm(every), every.min(), every.max())
 
 

@@ -153,7 +153,7 @@ def test_details_hold_every_seed_and_the_summary_one_cell_an_agent():
     assert found["success is"] == ("at the end, mode",) * 2 + ("ever, drawn",)
     seeds = found["each seed (95 % interval)"][0]
     assert seeds == "20.0% (15 to 26), 70.0% (63 to 76), 90.0% (85 to 93)"
-    middle = ("60.0% (20.0 to 90.0)", "75.0% (one seed)", "25.0% (one seed)")
+    middle = ("60.0% (20.0 to 90.0)", "75.0%", "25.0%")
     assert found["IQM (lowest to highest)"] == middle
     costs = ("1.0 to 3.0 min on 2 CPU cores", *["1.0 min on 2 CPU cores"] * 2)
     assert found["cost of a run"] == costs
