@@ -1,4 +1,4 @@
-"""Chapter 7: drag a goal and a start; greedy, interpolation and a graph plan the way."""
+"""Chapter 7: drag a goal and a start, and watch three planners go there."""
 
 import numpy as np
 import traitlets
@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from crl_mini import checks, planning
 from crl_mini.envs.maze import GridMaze
 from crl_mini.plots import walks
-from crl_mini.widgets.base import MazeWidget, Name, Real, discount, named, within
+from crl_mini.widgets.base import MazeWidget, Name, Real, named, within
 
-PLANS = ("greedy", "interpolation", "graph")
 LARGEST = 100_000  # logits, at two bytes each
 
 
@@ -25,6 +24,8 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
     and `psi` hold what is shipped.
     """
 
+    PLANS = ("greedy", "interpolation", "graph")
+
     start = traitlets.Int(0).tag(sync=True)
     stored = traitlets.Bytes().tag(sync=True)  # uint16 (S, A, S)
     low, scale = (traitlets.Float().tag(sync=True) for _ in range(2))
@@ -32,7 +33,6 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
     plan = Name("greedy", named(*PLANS))
     held = Name("goal", named("goal", "start"))
     limit = Real(4.0, within(0.5, 12))
-    gamma = discount()
 
     def __init__(
         self,
@@ -70,9 +70,8 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
         onward = planning.graph_distances(cost, self.limit)
         nodes = planning.next_nodes(cost, onward, self.limit)
         halves = planning.interpolated(self.psi, cost, self.limit)
-        return dict(
-            zip(PLANS, (goals, halves, np.where(nodes < 0, goals, nodes)), strict=True)
-        )
+        nodes = np.where(nodes < 0, goals, nodes)
+        return dict(zip(self.PLANS, (goals, halves, nodes), strict=True))
 
     def walks(self) -> dict[str, list[int]]:
         """States on the way from start to goal, or to the first state seen twice."""
