@@ -560,7 +560,7 @@ def all_runs(
 
 @styled
 def rates(counts: Mapping[str, tuple[int, int]], *, xlabel: str) -> Figure:
-    """Success rates with Wilson intervals: a row for each name: (successes, episodes)."""
+    """Success rates with Wilson intervals: a row a name, (successes, episodes)."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.36 * len(counts)))
     for row, (k, n) in enumerate(counts.values()):
         low, high = wilson(k, n)
