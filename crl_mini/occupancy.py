@@ -127,6 +127,20 @@ def reach_probability(
     return reached
 
 
+def goal_conditioned_q(
+    P: Transitions, pi_g: Float[np.ndarray, "S G A"], gamma: float
+) -> Float[np.ndarray, "S A G"]:
+    """Q-values of a policy that is told the goal, for each goal's `goal_reward`.
+
+    Source: :eq:`goal-conditioned-q`.
+    """
+    reward = goal_reward(P, gamma)
+    P_g = np.einsum("sga,sax->gsx", pi_g, P)
+    r_g = np.einsum("sga,sag->gs", pi_g, reward)
+    V = np.linalg.solve(np.eye(len(P)) - gamma * P_g, r_g[..., None])[..., 0].T
+    return reward + gamma * P @ V
+
+
 def optimal_q(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
     """Q-values of each goal's best policy, by policy iteration on all goals at once.
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from crl_mini import results
 from crl_mini.agents import AGENTS
 from crl_mini.envs.maze import GridMaze
+from crl_mini.evaluate import wilson
 
 #: Okabe and Ito's colours, told apart by readers with any kind of colour vision.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -537,7 +538,9 @@ def against_truths(
 
 
 @styled
-def all_runs(scores: Mapping[str, Mapping[str, Array]], *, xlabel: str) -> Figure:
+def all_runs(
+    scores: Mapping[str, Mapping[str, Array]], *, xlabel: str, ylabel: str = "loss"
+) -> Figure:
     """Every run as a mark: a row a method, a marker a measure, one mark a seed."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.8 + 0.42 * len(scores)))
     for k, measure in enumerate(next(iter(scores.values()))):
@@ -546,12 +549,29 @@ def all_runs(scores: Mapping[str, Mapping[str, Array]], *, xlabel: str) -> Figur
             y = np.full(len(x), row + 0.22 * k)
             look = {"color": COLOURS[k], "marker": MARKERS[k], "alpha": 0.8}
             ax.plot(x, y, ls="none", ms=7, label="" if row else measure, **look)
-    ax.set(xlabel=xlabel, ylabel="loss", yticks=range(len(scores)))
+    ax.set(xlabel=xlabel, ylabel=ylabel, yticks=range(len(scores)))
     ax.set_yticklabels(scores)
     ax.set_xlim(left=min(0, ax.get_xlim()[0]))
     ax.invert_yaxis()
     ax.grid(axis="y", color="#dddddd", lw=0.8)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=3)
+    return figure
+
+
+@styled
+def rates(counts: Mapping[str, tuple[int, int]], *, xlabel: str) -> Figure:
+    """Success rates with Wilson intervals: a row a name, (successes, episodes)."""
+    figure, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.36 * len(counts)))
+    for row, (k, n) in enumerate(counts.values()):
+        low, high = wilson(k, n)
+        ax.plot([low, high], [row, row], "|-", color=BLUE, lw=1.5, ms=8)
+        ax.plot(k / n, row, "o", color=BLUE, ms=7)
+    ax.set(
+        xlabel=xlabel, ylabel="policy", yticks=range(len(counts)), xlim=(-0.02, 1.02)
+    )
+    ax.set_yticklabels(counts)
+    ax.invert_yaxis()
+    ax.grid(axis="y", color="#dddddd", lw=0.8)
     return figure
 
 

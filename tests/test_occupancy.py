@@ -147,3 +147,23 @@ def test_other_bad_numbers_are_refused(problem):
         occupancy.occupancy_series(P, pi, 0.9, 0)
     with pytest.raises(ValueError, match="batch_size must be at least 2"):
         occupancy.optimal_logits(P, P[0, 0], 1)
+
+
+def test_a_goal_conditioned_policy_that_ignores_goals_is_an_ordinary_one(problem):
+    P, pi = problem
+    same = np.tile(pi[:, None], (1, 5, 1))
+    found = occupancy.goal_conditioned_q(P, same, GAMMA)
+    np.testing.assert_allclose(found, occupancy.discounted_occupancy(P, pi, GAMMA))
+
+
+def test_every_improvement_helps_until_the_optimum(problem):
+    P, pi = problem
+    q = occupancy.discounted_occupancy(P, pi, GAMMA)
+    V = np.einsum("sa,sag->sg", pi, q)
+    for _ in range(6):
+        policy = occupancy.greedy_policy(q)
+        q = occupancy.goal_conditioned_q(P, policy, GAMMA)
+        better = np.einsum("sga,sag->sg", policy, q)
+        assert (better >= V - 1e-12).all()
+        V = better
+    np.testing.assert_allclose(q, occupancy.optimal_q(P, GAMMA), atol=1e-12)

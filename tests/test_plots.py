@@ -9,6 +9,7 @@ from matplotlib.quiver import Quiver
 
 from crl_mini import occupancy, plots
 from crl_mini.envs.maze import GridMaze
+from crl_mini.evaluate import wilson
 from crl_mini.replay import offset_pmf
 
 MAZE = GridMaze("U")
@@ -65,6 +66,7 @@ FIGURES = {
         {"a": {"x": [0.1, 0.2], "y": [0.3, 0.4]}, "b": {"x": [0.5, 0.6], "y": [0.7]}},
         xlabel="success",
     ),
+    "rates": lambda: plots.rates({"a": (9, 10), "b": (0, 4)}, xlabel="success"),
     "run_curves": lambda: plots.run_curves(
         X, {"a": [X, X + 1], "b": [X + 2]}, xlabel="x", ylabel="y"
     ),
@@ -255,6 +257,13 @@ def test_every_run_is_drawn():
     ]
     lines = FIGURES["run_curves"]().axes[0].lines
     np.testing.assert_array_equal([x.get_ydata() for x in lines], [X, X + 1, X + 2])
+
+
+def test_rates_stand_inside_their_intervals():
+    lines = FIGURES["rates"]().axes[0].lines
+    assert [x.get_xdata().tolist() for x in lines[1::2]] == [[0.9], [0.0]]
+    assert tuple(lines[0].get_xdata()) == wilson(9, 10)
+    assert tuple(lines[2].get_xdata()) == wilson(0, 4)
 
 
 def test_pictures_stand_in_labelled_rows_and_columns():

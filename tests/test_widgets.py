@@ -14,7 +14,7 @@ import traitlets
 from ipywidgets.embed import embed_data
 from scipy import optimize, stats
 
-from crl_mini import occupancy, widgets
+from crl_mini import occupancy, planning, widgets
 from crl_mini.envs.maze import GridMaze
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import SAMPLERS, offset_pmf
@@ -24,12 +24,17 @@ MOUNTER = Path(__file__).parents[1] / "book" / "assets" / "static-widgets.js"
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 8, 8)) + np.arange(6)[:, None, None] * (2 * np.eye(8) - 1)
 STEPS = np.arange(6) * 100
+ROOMS = GridMaze("NineRooms")
+TRUTH = occupancy.discounted_occupancy(ROOMS.P, ROOMS.uniform_policy, 0.9)
+NOISY = np.log(TRUTH) + 0.5 * RNG.normal(size=TRUTH.shape)  # greedy gets stuck on it
+PSI = np.append(ROOMS.cells, RNG.normal(size=(ROOMS.n_states, 3)), 1)
 MAKE = {
     "occupancy-maze": lambda **kw: widgets.OccupancyMaze(GridMaze(), **kw),
     "density-ratio": lambda **kw: widgets.DensityRatio(**kw),
     "free-offsets": lambda **kw: widgets.FreeOffsets(GridMaze(), **kw),
     "sampler-explorer": lambda **kw: widgets.SamplerExplorer(**kw),
     "logits-scrubber": lambda **kw: widgets.LogitsScrubber(LOGITS, STEPS, **kw),
+    "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
 }
 every_widget = pytest.mark.parametrize("name", MAKE)
 
@@ -251,6 +256,41 @@ def test_logits_survive_shipping(node):
         np.testing.assert_allclose(got["logits"], true.ravel(), atol=tolerance)
         assert got["accuracy"] == (true.argmax(1) == np.arange(8)).mean()
         assert got["nce"] == pytest.approx(loss_of("nce", true), abs=1e-3)
+
+
+@pytest.mark.parametrize("limit", [0.5, 3.0, 6.0])
+def test_planner_numbers(node, limit):
+    widget = MAKE["planner"](limit=limit)
+    body = """
+      const maze = w.readMaze(model), critic = w.readCritic(model, maze), { S } = maze;
+      const cost = w.travelCost(critic, model.get("gamma")), all = [...Array(S).keys()];
+      const limit = model.get("limit"), onward = w.graphDistances(cost, S, limit);
+      const pairs = (f) => all.map((s) => all.map((g) => f(s, g)));
+      return {
+        f: critic.f, psi: critic.psi, cost, step: critic.step,
+        onward: onward.map((x) => Math.min(x, 1e9)),
+        graph: pairs((s, g) => w.nextNode(cost, onward, S, limit, s, g)),
+        interpolation: pairs((s, g) => w.halved(critic, cost, limit, s, g)),
+        actions: pairs((s, g) => w.towards(critic, s, g)),
+      };
+    """
+    found = {k: np.array(v) for k, v in node(widget, body).items()}
+    cost, shape = planning.travel_cost(widget.f, 0.9), NOISY.shape
+    np.testing.assert_array_equal(found["f"].reshape(shape), widget.f)
+    np.testing.assert_allclose(widget.f, NOISY, atol=np.ptp(NOISY) / 131_000)
+    np.testing.assert_array_equal(found["psi"].reshape(PSI.shape), widget.psi)
+    np.testing.assert_allclose(found["cost"].reshape(cost.shape), cost, atol=1e-9)
+    onward = np.minimum(planning.graph_distances(cost, limit), 1e9)
+    np.testing.assert_allclose(found["onward"].reshape(cost.shape), onward, atol=1e-9)
+    np.testing.assert_array_equal(found["step"].reshape(shape[:2]), ROOMS.P.argmax(-1))
+    ways = widget.ways()
+    np.testing.assert_array_equal(
+        found["actions"], planning.toward(widget.f, ways["greedy"])
+    )
+    off_diagonal = ~np.eye(len(cost), dtype=bool)  # nobody plans who has arrived
+    for plan in ("graph", "interpolation"):
+        same = found[plan] == ways[plan]
+        assert same[off_diagonal].all()
 
 
 # ---------------------------------------------------------------- in a browser
@@ -485,6 +525,56 @@ def test_logits_scrubber_is_scrubbed(mount):
 
 
 @pytest.mark.browser
+def test_planner_is_dragged(mount):
+    start, goal = ROOMS.index(1, 1), ROOMS.index(11, 11)
+    widget, name = MAKE["planner"](start=start), "planner"
+    page = mount(widget, has_touch=True)
+    canvas = page.locator("canvas").first
+
+    def says(start, goal, limit=4.0):
+        widget.start, widget.goal, widget.limit = start, goal, limit
+        found = data(page, name)
+        assert json.loads(found["walks"]) == list(widget.walks().values())
+        arrived = []
+        for way in widget.ways().values():
+            action = np.eye(ROOMS.n_actions)[planning.toward(widget.f, way)]
+            reach = occupancy.reach_probability(ROOMS.P, action, 200)
+            arrived.append(int(reach[:, goal].sum()))
+        assert json.loads(found["arriving"]) == arrived
+        return arrived
+
+    greedy, _, graph = says(start, goal)
+    assert greedy < graph
+    before, new = drawn(page, name), ROOMS.index(1, 9)
+    drag(page, canvas, cell_at(ROOMS, goal), cell_at(ROOMS, new))
+    says(start, new)
+    assert drawn(page, name) != before
+    other = ROOMS.index(10, 2)  # grab the disc, though the star is what is held
+    drag(page, canvas, cell_at(ROOMS, start), cell_at(ROOMS, other))
+    says(other, new)
+    canvas.press("ArrowDown")
+    new = ROOMS.index(2, 9)
+    says(other, new)
+    page.locator("input[value=start]").check(force=True)
+    canvas.press("ArrowRight")
+    other = ROOMS.index(10, 3)
+    says(other, new)
+    box, (x, y) = canvas.bounding_box(), cell_at(ROOMS, ROOMS.index(6, 6))
+    page.touchscreen.tap(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    other = ROOMS.index(6, 6)
+    says(other, new)
+    before = drawn(page, name)
+    page.locator("input[value=graph]").check(force=True)
+    assert drawn(page, name) != before
+    page.locator("input[type=range]").press("ArrowLeft")
+    says(other, new, 3.5)
+    page.locator("input[type=range]").press("Home")
+    greedy, _, graph = says(other, new, 0.5)
+    assert graph == greedy  # no edge is trusted: every waypoint is the goal
+    assert page.errors == []
+
+
+@pytest.mark.browser
 def test_looks(mount):
     """Dark is dark, phones do not scroll sideways, axe finds nothing serious."""
     from axe_playwright_python.sync_playwright import Axe
@@ -499,7 +589,7 @@ def test_looks(mount):
     pictures = [drawn(page, name, -1) for name in MAKE]
     found = Axe().run(page).response["violations"]
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_function("document.querySelectorAll('.crl-dark').length === 5")
+    page.wait_for_function("document.querySelectorAll('.crl-dark').length === 6")
     for root, was in zip(roots.all(), light, strict=True):
         assert was == "rgb(255, 255, 255)"
         assert max(map(int, re.findall(r"\d+", root.evaluate(colour)))) < 60
@@ -549,6 +639,7 @@ def test_traits_round_trip(name):
         "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
         "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},
         "logits-scrubber": {"k": 2, "loss": "infonce"},
+        "planner": {"goal": 3, "start": 5, "plan": "graph", "held": "start"},
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -581,6 +672,14 @@ BAD = {
     "logits must hold at most": lambda: widgets.LogitsScrubber(
         np.zeros((2, 256, 256)), [0, 1]
     ),
+    "plan must be one of greedy": lambda: MAKE["planner"](plan="best"),
+    "held must be one of goal": lambda: MAKE["planner"](held="mouse"),
+    "limit must lie in .0.5, 12.": lambda: MAKE["planner"](limit=0.0),
+    "start must lie in .0, 9": lambda: MAKE["planner"](start=-1),
+    "f must have shape": lambda: widgets.Planner(ROOMS, NOISY[1:], PSI),
+    "psi must have shape": lambda: widgets.Planner(ROOMS, NOISY, PSI[1:]),
+    "f must be finite": lambda: widgets.Planner(ROOMS, NOISY * np.inf, PSI),
+    "psi must be finite": lambda: widgets.Planner(ROOMS, NOISY, PSI * np.nan),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),

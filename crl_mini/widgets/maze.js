@@ -118,8 +118,9 @@ function star(context, x, y, radius, fill) {
 
 /**
  * The canvas of a maze. scene() says what to draw:
- * { fill(s), ink(s), arrows(s), broken(s), goal, start, read }.
- * move(s) is called when the marker is dragged or moved by the arrow keys,
+ * { fill(s), ink(s), arrows(s), broken(s), over(context, centre, size, colour), goal,
+ * start, read }.
+ * move(s, phase) is called when the marker is dragged or moved by the arrow keys,
  * read(s) when the pointer hovers or Shift and an arrow key are pressed.
  */
 export function mazeCanvas(maze, { scene, move, read, marker }) {
@@ -141,6 +142,7 @@ export function mazeCanvas(maze, { scene, move, read, marker }) {
       arrows(context, maze, s, now.arrows(s), x, y, size, broken ? colour("orange") : ink);
     });
     const centre = (s) => maze.cells[s].map((k) => left(k + 0.5));
+    now.over?.(context, centre, size, colour);
     if (now.read !== undefined) {
       const [y, x] = centre(now.read);
       Object.assign(context, { strokeStyle: colour("ink"), lineWidth: 2 });
@@ -158,7 +160,7 @@ export function mazeCanvas(maze, { scene, move, read, marker }) {
   const under = (x, y) => maze.at(Math.floor(y / size + crop), Math.floor(x / size + crop));
   draggable(node, (x, y, phase) => {
     const s = under(x, y);
-    if (s !== undefined) (phase === "hover" ? read : move)(s);
+    if (s !== undefined) (phase === "hover" ? read : move)(s, phase);
   });
   node.tabIndex = 0;
   // Not role="img": a screen reader must hand the arrow keys to this canvas.

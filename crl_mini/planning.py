@@ -1,0 +1,214 @@
+"""Acting on a critic alone: the best of some actions, and waypoints for far goals.
+
+Nothing here looks inside a network: a critic needs `phi`, `psi` and `logits`, and the
+waypoints take arrays. So all of it serves states and pictures alike.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+from scipy.sparse.csgraph import shortest_path
+from scipy.special import logsumexp
+
+from crl_mini import checks
+from crl_mini.critic import paired
+
+# Greedy choice. A proposal is a function (s, g, key) -> candidates (B, K, A).
+
+
+def best_of(
+    critic,
+    s: Shaped[Array, "B ..."],
+    g: Shaped[Array, "B ..."],
+    candidates: Float[Array, "B K A"],
+) -> Float[Array, "B A"]:
+    """The candidate that the critic likes best, for each state and goal.
+
+    Goals and, under `vmap`, the part of phi that sees only states are encoded once.
+
+    Source: :eq:`best-of`.
+    """
+    psi = critic.psi(g)
+
+    def logit(a):
+        return critic.logits(critic.phi(s, a), psi, pairs=paired)
+
+    f = jax.vmap(logit, 1, 1)(candidates)  # (B, K)
+    return candidates[jnp.arange(len(candidates)), f.argmax(1)]
+
+
+def planner(critic, propose: Callable) -> Callable:
+    """A policy ``(s, g, key) -> actions`` without an actor, for `evaluate.rollout`.
+
+    Source: :eq:`best-of`.
+    """
+
+    @jax.jit
+    def policy(s, g, key):
+        return best_of(critic, s, g, propose(s, g, key))
+
+    return policy
+
+
+def uniform(size: int, n: int) -> Callable:
+    """Propose `n` actions of `size` numbers, uniform in [-1, 1]."""
+    checks.at_least("n", n, 1)
+
+    def propose(s, g, key):
+        return jax.random.uniform(key, (len(s), n, size), minval=-1, maxval=1)
+
+    return propose
+
+
+def drawn(actor, n: int) -> Callable:
+    """Propose `n` actions drawn from an actor."""
+    checks.at_least("n", n, 1)
+
+    def propose(s, g, key):
+        keys = jax.random.split(key, n)
+        return jax.vmap(lambda k: actor.sample(s, g, key=k)[0], out_axes=1)(keys)
+
+    return propose
+
+
+def replayed(
+    observations: Shaped[np.ndarray, "N ..."],
+    actions: Float[np.ndarray, "M A"],
+    n: int,
+) -> Callable:
+    """Propose the actions that were taken in the `n` nearest replayed observations.
+
+    Nearest by Euclidean distance of the observations, whatever their units. Errors:
+    ``ValueError`` unless there is an action for each, and `n` of them.
+    """
+    checks.shaped("actions", actions, (len(observations), None))
+    checks.at_least("the number of observations", len(observations), n)
+    seen = jnp.asarray(observations, float).reshape(len(observations), -1)
+    done = jnp.asarray(actions)
+
+    def propose(s, g, key):
+        x = jnp.asarray(s, float).reshape(len(s), -1)
+        gap = (seen**2).sum(1) - 2 * x @ seen.T  # squared distance, less |x|^2
+        return done[jax.lax.top_k(-gap, n)[1]]
+
+    return propose
+
+
+# Distances along a film.
+
+
+def distances(
+    film: Shaped[np.ndarray, "N T1 ..."], goals: Shaped[np.ndarray, "N ..."]
+) -> Float[np.ndarray, "N T1"]:
+    """Euclidean distance of every moment of N films to the goal of each.
+
+    A moment may be a state, a picture or a representation; units are theirs.
+    """
+    checks.shaped("film", film, (len(goals), None, *np.shape(goals)[1:]))
+    gap = np.asarray(film, float) - np.asarray(goals, float)[:, None]
+    return np.linalg.norm(gap.reshape(*gap.shape[:2], -1), axis=-1)
+
+
+def largest_rise(curves: Float[np.ndarray, "*N T1"]) -> Float[np.ndarray, "*N"]:
+    """How far a curve climbs above its lowest value so far; 0 if it never rises.
+
+    Source: :eq:`rise`.
+    """
+    lowest = np.minimum.accumulate(curves, -1)
+    return (curves - lowest).max(-1)
+
+
+# Waypoints. Nodes are states that may serve as waypoints, N of them.
+
+
+def travel_cost(
+    f: Float[np.ndarray, "N A M"], gamma: float
+) -> Float[np.ndarray, "N N"]:
+    r"""Cost of going from node s to node w, from the logits ``f[s, a, w]``.
+
+    With optimal logits it is :math:`-\log E[\gamma^T]` in nats, T being the steps that
+    the behaviour needs. Actions are a sample of the behaviour's; one of them, or more,
+    must stay where it is. No cost is below that of one step; the diagonal is 0.
+
+    Source: :eq:`travel-cost`.
+    """
+    checks.inside("gamma", gamma, 0, 1)
+    checks.shaped("f", f, (len(f), None, len(f)))
+    arrived = f.max(1).diagonal()
+    cost = arrived - (logsumexp(f, 1) - np.log(f.shape[1])) - np.log(gamma)
+    cost = np.maximum(cost, -np.log(gamma))
+    np.fill_diagonal(cost, 0)
+    return cost
+
+
+def midpoints(psi: Float[np.ndarray, "N D"]) -> Int[np.ndarray, "N N"]:
+    """The node that is nearest to halfway between each pair, by representation.
+
+    Source: :eq:`midpoint`; Eysenbach et al. (2024), where it is derived for Gaussians.
+    """
+    halves = (psi[:, None] + psi) / 2  # (N, N, D)
+    nearest = [((row[:, None] - psi) ** 2).sum(-1).argmin(1) for row in halves]
+    return np.stack(nearest)
+
+
+def interpolated(
+    psi: Float[np.ndarray, "N D"], cost: Float[np.ndarray, "N N"], limit: float
+) -> Int[np.ndarray, "N N"]:
+    """Waypoints [s, g]: halve the way from the goal until the rest costs `limit`.
+
+    A half that falls back onto the start is not taken.
+
+    Source: :eq:`midpoint`.
+    """
+    start, half = np.arange(len(psi))[:, None], midpoints(psi)
+    way = np.tile(np.arange(len(psi)), (len(psi), 1))
+    for _ in range(len(psi).bit_length()):
+        closer = half[start, way]
+        far = (cost[start, way] > limit) & (closer != start)
+        way = np.where(far, closer, way)
+    return way
+
+
+def graph_distances(
+    cost: Float[np.ndarray, "N N"], limit: float
+) -> Float[np.ndarray, "N N"]:
+    """Cost of the best path between any two nodes over edges of at most `limit`.
+
+    Infinite where there is no path.
+
+    Source: :eq:`graph-cost`; Eysenbach et al. (2019).
+    """
+    checks.at_least("limit", limit, 0)
+    edges = np.where(cost <= limit, cost, 0)  # to SciPy 0 is no edge
+    return shortest_path(np.ascontiguousarray(edges))
+
+
+def next_nodes(
+    cost: Float[np.ndarray, "B N"], onward: Float[np.ndarray, "M G"], limit: float
+) -> Int[np.ndarray, "B G"]:
+    """The first waypoint from each of B states to each of G goals; -1 without a path.
+
+    `cost` leads from the states to the nodes, and what is above `limit` is not trusted;
+    `onward` are the `graph_distances` from there to the goals. Cost 0 is the state
+    itself, and no waypoint.
+
+    Source: :eq:`graph-cost`.
+    """
+    checks.shaped("onward", onward, (np.shape(cost)[1], None))
+    first = np.where((cost > 0) & (cost <= limit), cost, np.inf)
+    total = np.stack([(row[:, None] + onward).min(0) for row in first])
+    best = np.stack([(row[:, None] + onward).argmin(0) for row in first])
+    return np.where(np.isfinite(total), best, -1)
+
+
+def toward(
+    f: Float[np.ndarray, "S A N"], way: Int[np.ndarray, "S G"]
+) -> Int[np.ndarray, "S G"]:
+    """Greedy actions [s, g] towards waypoints [s, g], of logits ``f[s, a, w]``.
+
+    Source: :eq:`greedy`.
+    """
+    return np.take_along_axis(f, way[:, None], 2).argmax(1)

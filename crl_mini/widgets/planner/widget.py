@@ -1,0 +1,88 @@
+"""Chapter 7: drag a goal and a start, and watch three planners go there."""
+
+import numpy as np
+import traitlets
+from jax.typing import ArrayLike
+from jaxtyping import Int, Shaped
+from matplotlib.figure import Figure
+
+from crl_mini import checks, planning
+from crl_mini.envs.maze import GridMaze
+from crl_mini.plots import walks
+from crl_mini.widgets.base import MazeWidget, Name, Real, named, within
+
+LARGEST = 100_000  # logits, at two bytes each
+
+
+class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
+    """Three walks to one goal in a maze: greedy, by interpolation, and by a graph.
+
+    `f` (S, A, S) are a critic's logits, ``f[s, a, g]``, at most 100,000; `psi` (S, D)
+    its representations of all states, both finite. `gamma` is the critic's discount,
+    `limit` the largest cost in nats that a planner trusts, 0.5 to 12. Logits are
+    shipped as 16-bit integers, exact to 1/131,000 of their range: the attributes `f`
+    and `psi` hold what is shipped.
+    """
+
+    PLANS = ("greedy", "interpolation", "graph")
+
+    start = traitlets.Int(0).tag(sync=True)
+    stored = traitlets.Bytes().tag(sync=True)  # uint16 (S, A, S)
+    low, scale = (traitlets.Float().tag(sync=True) for _ in range(2))
+    embedded = traitlets.Bytes().tag(sync=True)  # float32 (S, D)
+    plan = Name("greedy", named(*PLANS))
+    held = Name("goal", named("goal", "start"))
+    limit = Real(4.0, within(0.5, 12))
+
+    def __init__(
+        self,
+        maze: GridMaze,
+        f: Shaped[ArrayLike, "..."],
+        psi: Shaped[ArrayLike, "..."],
+        gamma: float = 0.9,
+        goal: int | None = None,
+        **kwargs,
+    ):
+        f, psi = np.asarray(f, float), np.asarray(psi, "<f4")
+        checks.shaped("f", f, (maze.n_states, maze.n_actions, maze.n_states))
+        checks.shaped("psi", psi, (maze.n_states, None))
+        checks.finite("f", f)
+        checks.finite("psi", psi)
+        checks.at_least("the number of logits allowed", LARGEST, f.size)
+        low, scale = f.min(), max(np.ptp(f), 1e-6) / 65535
+        whole = np.round((f - low) / scale).astype("<u2")
+        self.f, self.psi = low + scale * whole, psi.astype(float)
+        super().__init__(
+            maze,
+            goal=goal,
+            gamma=gamma,
+            stored=whole.tobytes(),
+            embedded=psi.tobytes(),
+            low=float(low),
+            scale=float(scale),
+            **kwargs,
+        )
+
+    def ways(self) -> dict[str, Int[np.ndarray, "S S"]]:
+        """Waypoints [s, g] of each plan; without a path, the goal itself."""
+        S, cost = len(self.f), planning.travel_cost(self.f, self.gamma)
+        goals = np.tile(np.arange(S), (S, 1))
+        onward = planning.graph_distances(cost, self.limit)
+        nodes = planning.next_nodes(cost, onward, self.limit)
+        halves = planning.interpolated(self.psi, cost, self.limit)
+        nodes = np.where(nodes < 0, goals, nodes)
+        return dict(zip(self.PLANS, (goals, halves, nodes), strict=True))
+
+    def walks(self) -> dict[str, list[int]]:
+        """States on the way from start to goal, or to the first state seen twice."""
+        step, found = self.maze.P.argmax(-1), {}
+        for plan, way in self.ways().items():
+            action, path = planning.toward(self.f, way), [self.start]
+            while path[-1] != self.goal and path[-1] not in path[:-1]:
+                path.append(int(step[path[-1], action[path[-1], self.goal]]))
+            found[plan] = path
+        return found
+
+    def fallback(self) -> Figure:
+        """The three walks."""
+        return walks(self.maze, self.walks(), goals=[self.goal] * 3)
