@@ -7,6 +7,7 @@ from crl_mini.widgets.density_ratio.widget import DensityRatio
 from crl_mini.widgets.free_offsets.widget import FreeOffsets
 from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
+from crl_mini.widgets.representation_explorer.widget import RepresentationExplorer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "FreeOffsets",
     "LogitsScrubber",
     "OccupancyMaze",
+    "RepresentationExplorer",
     "SamplerExplorer",
 ]
