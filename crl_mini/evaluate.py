@@ -218,7 +218,7 @@ def linear_probe(
     targets: Shaped[ArrayLike, "N K"],
     held_out: Bool[np.ndarray, " N"],
     *,
-    ridge: float = 1e-6,
+    ridge: float = 1e-3,
 ) -> Float[np.ndarray, " K"]:
     """R^2 of the best linear readout of each target, on the rows that are `held_out`.
 
