@@ -139,15 +139,19 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
   const key = ([x, y]) => Math.floor(y) * columns + Math.floor(x);
   const numbers = new Map(middles.map((p, k) => [key(p), k]));
   const free = ([x, y]) => x >= 0 && x < columns && numbers.has(key([x, y]));
-  const repeated = (x, n) => Array(n).fill(x), stays = (n) => repeated([0, 0], n);
+  const repeated = (x, n) => Array(n).fill(x);
   const links = middles.flatMap((p, k) => [[1, 0], [0, 1]]
     .map((step) => numbers.get(key([p[0] + step[0], p[1] + step[1]])))
     .filter((other) => other !== undefined).map((other) => [k, other]));
   for (const critic of Object.values(critics)) { // what no drag changes
     critic.finePsi = critic.psi(points);
-    const psi = critic.psi(middles), phi = critic.phi(middles, stays(middles.length));
+    const psi = critic.psi(middles);
     critic.map = middles.map((_, k) => critic.project(psi, k));
-    const all = [...critic.map, ...middles.map((_, k) => critic.project(phi, k))];
+    const rays = compass.filter((_, k) => k % 4 === 0).flatMap((a) => {
+      const phi = critic.phi(middles, repeated(a, middles.length));
+      return middles.map((_, k) => critic.project(phi, k));
+    });
+    const all = [...critic.map, ...rays];
     critic.box = [0, 1].map((axis) => range(all.map((p) => p[axis])));
   }
   let values, ends = [0, 0, 0], spots, begun;
@@ -262,7 +266,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
       plane, said,
     ],
     caption: "Drag the disc (state), its arrow (action) or the star (goal), or focus the maze " +
-      "and press the arrow keys. Below: psi of every cell, neighbours linked; disc: phi(s, a); " +
+      "and press the arrow keys. Plane: psi of every cell, neighbours linked; disc: phi(s, a); " +
       "blue: phi(s, ·) for all directions; star: psi(g). Colours span what is shown. " +
       "In this plane, lengths mean nothing for the dot product.",
     update() {
