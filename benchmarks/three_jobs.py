@@ -9,8 +9,8 @@ For each agent given, on episodes that it never saw:
   of the first distance, in pixels, in the hand's position, in the representation?
 * acting without the actor: success of the best of some actions under f.
 
-Controls: the same networks without training; cloning, which has no critic, by the
-features of its actor's tower. Episodes are held out whole.
+Controls: the same networks without training; of other agents, from pixels, what their
+tower makes of a picture. Episodes are held out whole.
 
     python benchmarks/three_jobs.py zoo:binpick-state-crl runs/other --out results
 """
@@ -84,14 +84,18 @@ class Films:
 
 def features(agent, films: Films) -> dict[str, np.ndarray]:
     """Representations (N, T + 1, F) of every moment."""
-    if hasattr(agent, "critic"):
-        phi, psi = jax.jit(agent.critic.phi), jax.jit(agent.critic.psi)
+    network = getattr(agent, "critic", agent.actor)
+    if hasattr(network, "psi"):
+        phi, psi = jax.jit(network.phi), jax.jit(network.psi)
         return {
             "phi": films.of(phi, films.seen, films.actions),
             "psi": films.of(psi, films.seen),
         }
-    tower = jax.jit(lambda s: agent.actor.eyes(jnp.concatenate([s, s], -1)))
-    return {"tower": films.of(tower, films.seen)} if films.scene is not None else {}
+    if films.scene is None:
+        return {}
+    stacked = 2 if network is agent.actor else 1  # it sees state and goal together
+    tower = jax.jit(lambda s: network.eyes(jnp.concatenate([s] * stacked, -1)))
+    return {"tower": films.of(tower, films.seen)}
 
 
 def probed(agent, films: Films) -> Iterator[dict]:
@@ -196,7 +200,7 @@ def rows_of(name: str, args: Namespace) -> list[dict]:
     about = {"task": run.name, "obs": run.obs, "data": run.data, "agent": run.agent}
     for training, one in (("trained", agent), ("untrained", run.fresh())):
         found = [*probed(one, films)]
-        if hasattr(one, "critic") and hasattr(one.critic, "psi"):
+        if hasattr(getattr(one, "critic", None), "psi"):
             found += [*retrieved(run, one, args.play), *followed(one, films)]
             found += [*detours(one, films)]
             if training == "trained":
@@ -209,7 +213,9 @@ def rows_of(name: str, args: Namespace) -> list[dict]:
 def main(argv: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = Parser(prog="three_jobs.py", description=__doc__.splitlines()[0])
-    parser.add_argument("agents", nargs="+", help="folders of runs, or zoo:NAME")
+    known = [f"zoo:{name}" for name in zoo.names()]
+    text = "folders of runs, or zoo:NAME; without, all of the zoo"
+    parser.add_argument("agents", nargs="*", default=known, help=text)
     parser.add_argument("--films", type=int, default=FILMS, help="of the expert")
     parser.add_argument("--play", type=int, default=PLAY, help="episodes of play")
     parser.add_argument("--out", type=Path, help="folder for three-jobs.csv and .json")
