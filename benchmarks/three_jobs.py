@@ -214,8 +214,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = Parser(prog="three_jobs.py", description=__doc__.splitlines()[0])
     known = [f"zoo:{name}" for name in zoo.names()]
-    text = "folders of runs, or zoo:NAME; without, all of the zoo"
-    parser.add_argument("agents", nargs="*", default=known, help=text)
+    about = "folders of runs, or zoo:NAME; without, all of the zoo"
+    parser.add_argument("agents", nargs="*", default=known, help=about)
     parser.add_argument("--films", type=int, default=FILMS, help="of the expert")
     parser.add_argument("--play", type=int, default=PLAY, help="episodes of play")
     parser.add_argument("--out", type=Path, help="folder for three-jobs.csv and .json")
