@@ -11,16 +11,19 @@ STAMP := $(VENV)/.installed
 # 50 times as long as one.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help book test lint format lab notebooks bench doctor clean
+.PHONY: help book test colab-test lint format lab notebooks bench doctor clean
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 book: $(STAMP)  ## execute every chapter and render _build/html
 	@$(BIN)/python book/build.py
 
 test: $(STAMP)  ## run the tests and print the coverage of crl_mini
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing
+
+colab-test: $(STAMP)  ## run every Colab twin with the built wheel, in empty folders
+	$(BIN)/python book/colab.py
 
 lint: $(STAMP)  ## check style, formatting and the Colab twins
 	$(BIN)/ruff check .

@@ -24,8 +24,9 @@ import yaml
 from pybtex.database import parse_file
 
 BOOK = Path(__file__).resolve().parent
+ROOT = BOOK.parent
 CHAPTERS = BOOK / "chapters"
-CONFIG = yaml.safe_load((BOOK.parent / "_config.yml").read_text())
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 REPOSITORY = CONFIG["repository"]["url"]
 BRANCH = CONFIG["repository"]["branch"]
 COLAB = REPOSITORY.replace(
@@ -42,7 +43,13 @@ if importlib.util.find_spec("crl_mini") is None:
 if "google.colab" in sys.modules:
     from google.colab import output
 
-    output.enable_custom_widget_manager()"""
+    output.enable_custom_widget_manager()
+
+import jax
+
+print("Device:", jax.devices()[0].device_kind)
+print("On two CPU cores this notebook runs for about {{time}}.")"""
+TIME = re.compile(r"\b(\d+\s+\w+)\s+to\s+run\s+on\s+two\s+cores")
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 FOLDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
@@ -112,7 +119,10 @@ class Twin:
 
     def notebook(self) -> nbformat.NotebookNode:
         source = jupytext.read(self.path, fmt="md:myst")
-        cells = [self.code(SETUP, FOLDED)]
+        if not (time := TIME.search(self.path.read_text())):
+            self.fail("the chapter must say: N seconds to run on two cores")
+        setup = SETUP.replace("{time}", " ".join(time[1].split()))
+        cells = [self.code(setup, FOLDED)]
         for cell in source.cells:
             if cell.cell_type == "code":
                 cells.append(self.chapter_code(cell))

@@ -106,9 +106,9 @@ def _chapter(obj: object, code: str) -> tuple[str, str] | None:
 
 
 def _link(label: str, stem: str) -> str:
-    """Within the book the page beside this one, elsewhere the repository's."""
+    """Within the book a page from every folder, elsewhere the repository's."""
     if "CRL_MINI_BOOK" in os.environ:
-        return f"{stem}.html#equation-{label}"
+        return f"../chapters/{stem}.html#equation-{label}"
     try:
         urls = metadata("crl_mini").get_all("Project-URL")
     except PackageNotFoundError:  # imported from a folder, never installed

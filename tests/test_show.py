@@ -40,7 +40,7 @@ def test_show_is_public():
 
 def test_link_is_relative_in_the_book_and_absolute_elsewhere(monkeypatch):
     monkeypatch.setenv("CRL_MINI_BOOK", "1")
-    page = f'href="{EQUATIONS["nce"]}.html#equation-nce"'
+    page = f'href="../chapters/{EQUATIONS["nce"]}.html#equation-nce"'
     assert page in Source(losses.binary_nce)._repr_html_()
     monkeypatch.delenv("CRL_MINI_BOOK")
     path = f'/blob/main/book/chapters/{EQUATIONS["nce"]}.md"'

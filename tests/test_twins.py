@@ -1,6 +1,11 @@
 """book/twins.py turns MyST into what Colab understands."""
 
 import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +25,7 @@ kernelspec:
   name: python3
 ---
 
+% 5 seconds to run on two cores
 """
 FIRST = "# First\n\n$$\na\n$$ (alpha)\n\n$$ b $$ (beta)\n\n(here)=\n## Here\n"
 
@@ -152,3 +158,42 @@ def test_what_cannot_be_converted_is_named(convert, myst, problem):
         convert(myst)
     assert problem in str(stop.value)
     assert "02-second.md" in str(stop.value)
+
+
+def test_the_first_cell_says_where_it_runs_and_for_how_long(tmp_path):
+    path = tmp_path / "01-first.md"
+    path.write_text(FRONT + FIRST)
+    setup = twins.Twin(path, twins.Labels([path])).notebook().cells[0].source
+    assert f"git+{twins.REPOSITORY}" in setup
+    assert setup.endswith('notebook runs for about 5 seconds.")')
+    path.write_text((FRONT + FIRST).replace("seconds to run", "s"))
+    with pytest.raises(SystemExit, match="the chapter must say: N seconds to run"):
+        twins.Twin(path, twins.Labels([path])).notebook()
+
+
+def colab(root: Path, *stems: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, root / "book" / "colab.py", *stems]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_two_chapters_run_with_the_wheel_alone_and_a_failure_is_seen(tmp_path):
+    for name in ("book", "crl_mini", "results"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "_config.yml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    chapters = tmp_path / "book" / "chapters"
+    broken = json.loads((chapters / "01-reach.ipynb").read_text())
+    for cell in broken["cells"][1:]:
+        cell["source"] = "1 / 0"
+    (chapters / "99-broken.ipynb").write_text(json.dumps(broken))
+    done = colab(tmp_path, "01-reach", "99-broken", "04-pairs")
+    assert done.returncode == 1, done.stderr
+    ran = r"01-reach: \d+ s\n99-broken: FAILED\n04-pairs: \d+ s\n"
+    assert re.fullmatch(ran, done.stdout)
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_colab_names_the_twins_it_has():
+    done = colab(ROOT, "01-reach", "no-such")
+    assert done.returncode == 2
+    assert "no twin is called no-such; there are 00-start, 01-reach" in done.stderr

@@ -1,0 +1,80 @@
+"""Run the Colab twins as Colab does, with the built wheel: `make colab-test`.
+
+    python book/colab.py                    all twins
+    python book/colab.py 01-reach 04-pairs  some of them
+
+A fresh virtual environment gets the wheel and a kernel. Each twin runs in a folder of
+its own that holds nothing else; the checkout cannot be imported there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+from twins import CHAPTERS, ROOT
+
+WHERE = "import crl_mini; print(crl_mini.__file__)"
+
+
+def environment(folder: Path) -> Path:
+    """The programs of a new virtual environment with the wheel of this checkout."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
+    wheel = next(folder.glob("*.whl"))
+    venv.create(folder / "venv", with_pip=True)
+    programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    install = [programs / "python", *pip[1:], "install", wheel, "ipykernel", "nbclient"]
+    subprocess.run(install, check=True)
+    return programs
+
+
+def clean() -> dict[str, str]:
+    """The environment variables, without a way to the checkout or to other kernels."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return kept | {"JUPYTER_PREFER_ENV_PATH": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def run(stem: str, programs: Path, folder: Path) -> float:
+    """Execute a twin from top to bottom; seconds that it took."""
+    folder.mkdir()
+    shutil.copy(CHAPTERS / f"{stem}.ipynb", folder)
+    start = time.perf_counter()
+    command = [programs / "jupyter", "execute", f"{stem}.ipynb"]
+    subprocess.run(command, cwd=folder, env=clean(), check=True)
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    stems = [path.stem for path in sorted(CHAPTERS.glob("*.ipynb"))]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stems", nargs="*", metavar="STEM", help=", ".join(stems))
+    args = parser.parse_args()
+    if unknown := set(args.stems) - set(stems):
+        parser.error(f"no twin is called {min(unknown)}; there are {', '.join(stems)}")
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        programs = environment(Path(folder))
+        ask = [programs / "python", "-c", WHERE]
+        found = subprocess.check_output(ask, cwd=folder, env=clean(), text=True)
+        if not Path(found.strip()).is_relative_to(Path(folder).resolve()):
+            sys.exit(f"crl_mini was imported from {found.strip()}, not from the wheel")
+        for stem in args.stems or stems:
+            try:
+                seconds = run(stem, programs, Path(folder) / stem)
+                print(f"{stem}: {seconds:.0f} s", flush=True)
+            except subprocess.CalledProcessError:
+                failed.append(stem)
+                print(f"{stem}: FAILED", flush=True)
+    return len(failed) > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
