@@ -220,6 +220,49 @@ def test_page_fits_a_phone(page, book, page_factory):
     assert width <= 375
 
 
+def symbols(tab, part: str) -> list[str]:
+    """The first column of the notation's rows in `part` of the page."""
+    rows = f"[...document.querySelectorAll('{part} tr:has(td)')]"
+    return tab.evaluate(f"{rows}.map(row => row.cells[1].textContent)")
+
+
+@pytest.mark.browser
+def test_notation_is_within_reach_on_every_page(book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/chapters/03-q-function.html")
+    settle(tab)
+    card = symbols(tab, ".notation-card")
+    text = (BOOK / "appendix" / "notation.md").read_text()
+    assert len(card) == len(re.findall(r"^\| \$", text, re.M))
+    tab.focus(".notation-card summary")
+    tab.keyboard.press("Escape")
+    assert not tab.is_visible(".notation-card table")
+    tab.keyboard.press("Enter")
+    assert tab.is_visible(".notation-card table")
+    for page in built(book):
+        cards = page.read_text().count('<details class="notation-card"')
+        assert cards == (page.stem != "notation"), page.name
+
+
+@pytest.mark.browser
+def test_a_symbol_of_an_equation_says_what_it_means(book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/chapters/05-build.html")
+    settle(tab)
+    glyphs = {"f": "1D453", "psi": "1D713", "pi": "1D70B", "a": "1D44E"}
+    said = {}
+    for name, code in glyphs.items():
+        symbol = tab.locator(f"mjx-container[display] mjx-mi:has(> .mjx-c{code})")
+        symbol.first.hover()
+        said[name] = symbols(tab, ".notation-tip")
+    assert said == {
+        "f": ["logits"],
+        "psi": ["psi"],
+        "pi": ["pi", "actor"],
+        "a": ["s, a, g"],
+    }
+    tab.keyboard.press("Escape")
+    assert not tab.is_visible(".notation-tip")
+
+
 def settle(tab) -> None:
     """Wait for the mathematics and the widgets; open everything that is folded."""
     tab.wait_for_function("!window.MathJax || MathJax.startup?.promise")

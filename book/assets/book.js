@@ -3,3 +3,42 @@
 const again = () => setTimeout(() => dispatchEvent(new Event("resize")));
 addEventListener("toggle", again, true);
 addEventListener("click", (event) => event.target.closest?.(".admonition") && again());
+
+// A symbol in a displayed equation tells what it means: the rows of the notation card
+// that begin with it. The first row lists several symbols, the others one each.
+const glyph = (mi) => mi.firstElementChild?.classList[0];
+function meanings() {
+  const found = new Map();
+  for (const row of document.querySelectorAll(".notation-card tbody tr")) {
+    const symbols = [...row.cells[0].querySelectorAll("mjx-mi")];
+    const text = row.cells[0].querySelector("mjx-assistive-mml")?.textContent ?? "";
+    for (const mi of /^\w+(, *\w+)+$/.test(text.trim()) ? symbols : symbols.slice(0, 1))
+      found.set(glyph(mi), [...(found.get(glyph(mi)) ?? []), row]);
+  }
+  return found;
+}
+
+const tip = document.createElement("div");
+tip.className = "notation-tip";
+tip.hidden = true;
+let known;
+addEventListener("pointerover", (event) => {
+  const mi = event.target.closest?.("mjx-container[display] mjx-mi");
+  known ??= mi && meanings();
+  const rows = mi ? known.get(glyph(mi)) : undefined;
+  tip.hidden = !rows;
+  if (!rows) return;
+  const table = document.createElement("table");
+  table.append(...rows.map((row) => row.cloneNode(true)));
+  tip.replaceChildren(table);
+  document.body.append(tip);
+  const at = mi.getBoundingClientRect();
+  const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+  tip.style.left = `${Math.max(8, left) + scrollX}px`;
+  tip.style.top = `${at.bottom + 6 + scrollY}px`;
+});
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  tip.hidden = true;
+  document.querySelector(".notation-card")?.removeAttribute("open");
+});
