@@ -7,7 +7,7 @@ import shutil
 import zlib
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import gymnasium
 import numpy as np
@@ -22,8 +22,10 @@ from crl_mini.files import memory_gib, versions, whole
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time
+ALIGNED, PIECE = 64, 2**24  # bytes
 # What reading a damaged file may raise, besides OSError.
 UNREADABLE = (
+    AttributeError,
     BadZipFile,
     EOFError,
     KeyError,
@@ -148,9 +150,25 @@ def save(path: Path, data: Data) -> None:
 def load(path: Path) -> Data:
     """Read a data file. Errors: ``ValueError`` for any other file."""
     try:
-        with path.open("rb") as file:  # np.load itself would leave it open
-            arrays = dict(np.load(file, allow_pickle=False))
-            arrays = {name: arrays[name] for name in Data._fields}
+        with ZipFile(path) as archive:
+            arrays = {name: _array(archive, name) for name in Data._fields}
     except UNREADABLE as problem:
         raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
     return Data(**arrays | {"about": json.loads(str(arrays["about"]))})
+
+
+def _array(archive: ZipFile, name: str) -> np.ndarray:
+    """Read-only, where JAX may use it without a copy; np.load's lies elsewhere."""
+    with archive.open(f"{name}.npy") as file:
+        major, minor = np.lib.format.read_magic(file)
+        header = getattr(np.lib.format, f"read_array_header_{major}_{minor}")
+        shape, fortran, dtype = header(file)
+        if dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects")
+        size = math.prod(shape) * dtype.itemsize
+        memory = np.empty(size + ALIGNED, np.uint8)
+        memory = memory[-memory.ctypes.data % ALIGNED :][:size]
+        for i in range(0, size, PIECE):
+            memory[i : i + PIECE] = np.frombuffer(file.read(PIECE), np.uint8)
+    memory.flags.writeable = False
+    return np.ndarray(shape, dtype, memory, order="F" if fortran else "C")

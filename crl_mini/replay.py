@@ -190,8 +190,14 @@ def _put(old, at, new):
 
 
 def _kept(x: np.ndarray, n: int) -> Array:
-    """On the device, with room for n rows; a few of them at a time are there twice."""
-    kept = jnp.zeros((n, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype))
+    """On the device, with room for n rows; a few of them at a time are there twice.
+
+    What nobody can write to, and fills the room, is used where it is, if it can be.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+    if n == len(x) and dtype == x.dtype and not x.flags.writeable:
+        return jax.device_put(x, may_alias=True)
+    kept = jnp.zeros((n, *x.shape[1:]), dtype)
     for i in range(0, len(x), CHUNK):
         rows = x[i : i + CHUNK]
         kept = _put(kept, i + jnp.arange(len(rows)), rows)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import gymnasium
+import jax
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from crl_mini.collect import CHUNK, Data, collect, load, save
 from crl_mini.envs.play import BRING, FUMBLE, LEAVE, WANDER, Expert, Play, expert
 from crl_mini.envs.tabletop import OPENING, TASKS
 from crl_mini.evaluate import rollout
+from crl_mini.replay import Replay
 
 each = pytest.mark.parametrize("task", TASKS)
 
@@ -141,7 +143,8 @@ def test_actions_lead_from_one_observation_to_the_next():
 @pytest.mark.parametrize("obs_type", ["state", "pixels", "poses"])
 def test_a_file_holds_what_was_collected(tmp_path, obs_type):
     data = collect("Reach", obs_type, "random", 3, seed=5, progress=False)
-    assert data.observations.dtype == (np.float32 if obs_type == "state" else np.uint8)
+    kind = np.uint8 if obs_type == "pixels" else np.float32
+    assert data.observations.dtype == kind
     assert data.actions.dtype == np.float32
     assert data.observations.nbytes == files.n_bytes("Reach", obs_type, 3)
     path = tmp_path / "new" / "x.npz"
@@ -156,6 +159,28 @@ def test_a_file_holds_what_was_collected(tmp_path, obs_type):
     assert again.about["noise"] == 0
     assert "mujoco" in again.about["versions"]
     assert [p.name for p in path.parent.iterdir()] == ["x.npz"]
+
+
+def test_what_is_read_from_a_file_is_in_memory_once(tmp_path):
+    path = tmp_path / "x.npz"
+    save(path, collect("Reach", "pixels", "random", 2, progress=False))
+    data = load(path)
+    with pytest.raises(ValueError, match="read-only"):
+        data.observations[0] = 0
+    where = data.observations.ctypes.data
+    given = data.observations, data.actions
+    kept = Replay.from_trajectories(*given).observations
+    np.testing.assert_array_equal(kept, data.observations)
+    if jax.default_backend() == "cpu":
+        assert kept.unsafe_buffer_pointer() == where
+    writable = [x.copy() for x in given]  # its owner may change it
+    kept = Replay.from_trajectories(*writable).observations
+    writable[0][:] = 0
+    np.testing.assert_array_equal(kept, data.observations)
+    more = Replay.from_trajectories(*given, capacity=3)
+    more = more.add(*(x[:1] for x in given))
+    np.testing.assert_array_equal(more.observations[:2], data.observations)
+    np.testing.assert_array_equal(more.observations[2], data.observations[0])
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
