@@ -198,6 +198,8 @@ PLAY = {
 }
 #: The noisier the actions, the less is known about others: stay nearer to the data.
 NOISY_PLAY = PLAY | {"crl": PLAY["crl"] | {"bc": 0.9}}
+#: Pictures ask for more: twice the preset's episodes, each picture shifted at random.
+PIXELS, MORE = {"shift": 4}, 2
 
 #: Sizes of a run, each of which ``--set`` can change. `episodes` of data and updates
 #: (`steps`) on them, a row of metrics `every` so many; then steps of the environment
@@ -324,12 +326,14 @@ class Run:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How much of everything: those of the preset, for these data, as changed.
+        """How much of everything: the preset's, for these data and obs, as changed.
 
         Without data the agent begins with one round of random walks; with data it
         collects nothing, unless it is told to.
         """
         preset = dict(PRESETS[self.preset])
+        if self.obs == "pixels":
+            preset["episodes"] *= MORE
         if self.data == "own":
             preset |= {"episodes": preset["copies"], "steps": 0}
         else:
@@ -347,6 +351,7 @@ class Run:
         of_data = kinds.get(self.data, PLAY)[self.agent]
         decay = 0 if self.sizes["collect"] else self.sizes["steps"]
         own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
+        own |= PIXELS if self.obs == "pixels" else {}
         changes = {k: v for k, v in self.changes.items() if k not in SIZES}
         return AGENTS[self.agent][1](**{"decay_steps": decay, **own, **changes})
 

@@ -383,6 +383,18 @@ def test_frames_are_never_copied_as_floats(tmp_path):
     assert batch in set(sizes_of(program.jaxpr, np.float32))
 
 
+def test_pictures_ask_for_more(tmp_path):
+    about = {"agent": "gcbc", "data": "play"}
+    state, seen = (
+        Run("Reach", "cpu", 0, tmp_path, obs=obs, **about)
+        for obs in ("state", "pixels")
+    )
+    assert seen.sizes == state.sizes | {"episodes": 2 * state.sizes["episodes"]}
+    assert seen.settings == replace(state.settings, shift=4)
+    seen = replace(seen, changes={"episodes": 3, "shift": 0})
+    assert (seen.sizes["episodes"], seen.settings.shift) == (3, 0)
+
+
 def test_a_run_from_pixels(tmp_path, capsys):
     task = ["--task", "Reach", "--obs", "pixels", "--data", "play"]
     few = ["episodes=2", "steps=2", "every=1", "collect=100", "copies=1", "tests=2"]
