@@ -30,7 +30,7 @@ def coverage(
     n: int,
     interval: Callable[[int, int], tuple[float, float]] = wilson,
 ) -> Float[np.ndarray, " P"]:
-    """How often ``interval(successes, n)`` holds the true rate, exactly, for each rate.
+    """How often ``interval(successes, n)`` holds each true rate, exactly.
 
     Source: :eq:`coverage`; Brown et al. (2001).
     """
@@ -59,9 +59,9 @@ def seed_variance(rates: Float[np.ndarray, " R"], n: int) -> tuple[float, float]
 def better(
     a: Float[np.ndarray, "R K"], b: Float[np.ndarray, "Q K"]
 ) -> Float[np.ndarray, " K"]:
-    """Probability for each of K tasks that a run of a beats one of b; a tie is half.
+    """Probability that a run of a beats one of b, for each of K tasks.
 
-    1 where every run of a is better, 0.5 where neither is.
+    1 where every run of a is better, 0.5 where neither is; a tie counts half.
 
     Source: :eq:`better`; Mann and Whitney (1947); Agarwal et al. (2021), Sec. 4.3.
     """
@@ -100,7 +100,7 @@ def resamples(n: int) -> tuple[Int[np.ndarray, "W n"], Int[np.ndarray, " W"]]:
 def exact_interval(
     scores: Float[np.ndarray, " n"], level: float = 0.95
 ) -> tuple[float, float]:
-    """Bootstrap interval of the interquartile mean of n <= 10 runs, without any chance.
+    """Bootstrap interval of the interquartile mean of n <= 10 runs, exactly.
 
     `evaluate.iqm_interval` of one task approaches it as it draws more often.
 

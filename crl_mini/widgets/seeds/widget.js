@@ -101,14 +101,14 @@ export default widget("seeds", NAMES, (model, root) => {
     return known.get(key);
   }
 
-  const canvas = picture("aspect-ratio: 1 / 0.72", (context, width, height, colour) => {
+  const canvas = picture("aspect-ratio: 1 / 1", (context, width, height, colour) => {
     const x = (share) => 14 + ((share - low) / (1 - low)) * (width - 28);
     const bottom = height - 24, room = (bottom - 8) / 2;
-    for (let k = 0; k <= 4; k++) {
-      const share = low + (k * (1 - low)) / 4;
-      line(context, [[x(share), 8], [x(share), bottom]], colour("line"), { width: 0.5 });
-      text(context, `${fixed(100 * share, 0)} %`, x(share), height - 10, colour("soft"),
-        ["left", "center", "center", "center", "right"][k]);
+    const step = low < 0.5 ? 20 : 10; // percent between two lines
+    for (let share = 100; share >= 100 * low - 1e-9; share -= step) {
+      const at = x(share / 100), edge = share === 100 ? "right" : at < 30 ? "left" : "center";
+      line(context, [[at, 8], [at, bottom]], colour("line"), { width: 0.5 });
+      text(context, `${share} %`, at, height - 10, colour("soft"), edge);
     }
     rows.forEach((row, r) => {
       const top = 8 + r * room, shade = colour(shades[r]);
@@ -127,21 +127,22 @@ export default widget("seeds", NAMES, (model, root) => {
       bar(row.interval, mine, shade, 3);
       row.picked.forEach((k) => disc(context, x(row.xs[k]), all + stack(row.xs, k), 6, shade,
         colour("paper")));
-      star(context, x(row.iqm), mine, 9, shade);
       const m = x(row.mean);
-      line(context, [[m - 6, mine - 6], [m + 6, mine + 6]], colour("ink"), { width: 1.5 });
-      line(context, [[m - 6, mine + 6], [m + 6, mine - 6]], colour("ink"), { width: 1.5 });
+      line(context, [[m, mine - 15], [m, mine + 15]], colour("ink"), { width: 2 });
+      star(context, x(row.iqm), mine, 9, shade);
     });
   });
 
   /** Seeds with one score stand above each other. */
   const stack = (xs, k) => -7 * xs.slice(0, k).filter((x) => x === xs[k]).length;
 
-  const table_ = table("Interquartile mean and interval of what is drawn and of all seeds",
-    ["agent", "mean", "IQM (95 %)", "all seeds"], ["first", "second"]);
   const percent = (x) => fixed(100 * x, 1);
-  const ends = ({ iqm: middle, interval: [a, b] }) =>
-    `${percent(middle)} (${percent(a)}–${percent(b)})`;
+  const told = table("Mean and interquartile mean of the drawn seeds and of all seeds",
+    ["seeds", "mean", "IQM", "95 %"], ["", "", "", ""]);
+  const fill = (k, label, middle, of) => {
+    told.row(k).children[0].textContent = label;
+    told.fill(k, percent(middle), percent(of.iqm), of.interval.map(percent).join("–"));
+  };
 
   function tell(exact, wrong, better, worse, n) {
     if (better === undefined) {
@@ -168,13 +169,13 @@ export default widget("seeds", NAMES, (model, root) => {
         button("Draw again", () => put(model, { draws: Math.min(model.get("draws") + 1, 10000) })),
         button("100 more", () => put(model, { draws: Math.min(model.get("draws") + 100, 10000) })),
         button("Start over", () => put(model, { draws: 1 }))),
-      table_,
+      told,
       said,
     ],
     caption: "Discs: every seed, those drawn in colour; a bar: the bootstrap interval of all " +
-      "seeds (grey) and of those drawn (colour), a star: their interquartile mean, a cross: " +
-      "their mean. Seeds are drawn without putting them back; the interval counts all ways " +
-      "to draw the drawn ones again.",
+      "seeds (grey) and of those drawn (colour), a star: their interquartile mean, an " +
+      "upright line: their mean. Seeds are drawn without putting them back; the interval " +
+      "counts all ways to draw the drawn ones again.",
     update() {
       const of = scores[model.get("group")][model.get("measure")];
       const names = [model.get("first"), model.get("second")], pair = names.map((k) => of[k]);
@@ -196,8 +197,8 @@ export default widget("seeds", NAMES, (model, root) => {
         wrong += wins(mine[worst], mine[best]);
       }
       rows.forEach((row, r) => {
-        table_.row(r).children[0].textContent = row.name;
-        table_.fill(r, percent(row.mean), ends(row), ends(row.all));
+        fill(2 * r, `${row.name}, drawn`, row.mean, row);
+        fill(2 * r + 1, `${row.name}, all`, mean(row.xs), row.all);
       });
       if (won === 0.5) tell();
       else tell(exact, wrong, names[best], names[worst], n);
