@@ -101,7 +101,7 @@ export default widget("seeds", NAMES, (model, root) => {
     return known.get(key);
   }
 
-  const canvas = picture("aspect-ratio: 1 / 1", (context, width, height, colour) => {
+  const canvas = picture("aspect-ratio: 1 / 1.12", (context, width, height, colour) => {
     const x = (share) => 14 + ((share - low) / (1 - low)) * (width - 28);
     const bottom = height - 24, room = (bottom - 8) / 2;
     const step = low < 0.5 ? 20 : 10; // percent between two lines
@@ -153,7 +153,7 @@ export default widget("seeds", NAMES, (model, root) => {
       rows[1].interval[1] < rows[0].interval[0];
     said.textContent = `With all seeds ${better} is ahead of ${worse}. With ${n} each, ` +
       `${worse} won ${wrong} of ${draws} draw${draws > 1 ? "s" : ""} ` +
-      `(${percent(wrong / draws)} %); over all possible draws ${percent(exact)} %. ` +
+      `(${percent(wrong / draws)}\u00a0%); over all possible draws ${percent(exact)}\u00a0%. ` +
       `In this draw the intervals ${apart ? "do not overlap" : "overlap"}.`;
   }
 
