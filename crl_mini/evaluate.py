@@ -118,7 +118,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     It stays inside [0, 1] and is honest at 0 and n successes. It speaks of one trained
     policy: seeds, not episodes, are the replicates of a method.
 
-    Source: Wilson (1927).
+    Source: :eq:`wilson`; Wilson (1927).
     """
     checks.at_least("n", n, 1)
     z, p = norm.ppf((1 + level) / 2), successes / n
@@ -133,7 +133,7 @@ def iqm(scores: Float[np.ndarray, "R K"]) -> float:
 
     Of three scores or fewer nothing is cut off: it is their mean.
 
-    Source: Agarwal et al. (2021), Sec. 4.3.
+    Source: :eq:`iqm`; Agarwal et al. (2021), Sec. 4.3.
     """
     return float(trim_mean(scores, 0.25, axis=None))
 
@@ -147,7 +147,7 @@ def iqm_interval(
     runs it is too narrow: with one task and three runs it is the lowest to the highest.
     Errors: ``ValueError`` for fewer than two runs: one says nothing about others.
 
-    Source: Agarwal et al. (2021), Sec. 4.1, stratified bootstrap.
+    Source: :eq:`bootstrap`; Agarwal et al. (2021), Sec. 4.1, stratified bootstrap.
     """
     checks.at_least("runs", len(scores), 2)
 

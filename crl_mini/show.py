@@ -26,6 +26,9 @@ CHAPTERS = {
     ),
     "06-representation": "rank-correlation retrieval probe pca",
     "07-greedy": ("goal-conditioned-q best-of rise travel-cost midpoint graph-cost"),
+    "09-better": (
+        "wald wilson coverage seed-variance iqm bootstrap better expected-best"
+    ),
 }
 EQUATIONS = {eq: chapter for chapter, eqs in CHAPTERS.items() for eq in eqs.split()}
 

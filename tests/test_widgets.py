@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from itertools import combinations
 from pathlib import Path
 
 import jax
@@ -16,11 +17,11 @@ from flax import nnx
 from ipywidgets.embed import embed_data
 from scipy import optimize, stats
 
-from crl_mini import occupancy, planning, widgets
+from crl_mini import compare, occupancy, planning, widgets
 from crl_mini.critic import ENERGIES, Critic
 from crl_mini.encoders import Spec
 from crl_mini.envs.maze import GridMaze, PointMazeVector
-from crl_mini.evaluate import pca
+from crl_mini.evaluate import iqm, pca
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import SAMPLERS, offset_pmf
 from crl_mini.widgets import base
@@ -58,6 +59,16 @@ ROOMS = GridMaze("NineRooms")
 TRUTH = occupancy.discounted_occupancy(ROOMS.P, ROOMS.uniform_policy, 0.9)
 NOISY = np.log(TRUTH) + 0.5 * RNG.normal(size=TRUTH.shape)  # greedy gets stuck on it
 PSI = np.append(ROOMS.cells, RNG.normal(size=(ROOMS.n_states, 3)), 1)
+SEEDS = {
+    group: {
+        measure: {
+            agent: (RNG.binomial(200, rate, size) / 200).tolist()
+            for agent, rate, size in (("a", 0.9, 10), ("b", 0.85, 7), ("c", 0.88, 3))
+        }
+        for measure in ("end", "ever")
+    }
+    for group in ("Reach", "Push")
+}
 MAKE = {
     "occupancy-maze": lambda **kw: widgets.OccupancyMaze(GridMaze(), **kw),
     "density-ratio": lambda **kw: widgets.DensityRatio(**kw),
@@ -66,6 +77,7 @@ MAKE = {
     "logits-scrubber": lambda **kw: widgets.LogitsScrubber(LOGITS, STEPS, **kw),
     "representation-explorer": explorer,
     "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
+    "seeds": lambda **kw: widgets.SeedDraw(SEEDS, **kw),
 }
 every_widget = pytest.mark.parametrize("name", MAKE)
 
@@ -359,6 +371,51 @@ def test_planner_numbers(node, limit):
     for plan in ("graph", "interpolation"):
         same = found[plan] == ways[plan]
         assert same[off_diagonal].all()
+
+
+SCORES = [[0.5], [0.9, 0.1], [0.2, 0.7, 0.9], [1.0] * 5, SEEDS["Push"]["end"]["a"]]
+
+
+def test_intervals_of_seeds_are_those_of_python(node):
+    body = "return given.scores.map((x) => [w.iqm(w.ascending(x)), ...w.interval(x)])"
+    for xs, found in zip(
+        SCORES, node(MAKE["seeds"](), body, scores=SCORES), strict=True
+    ):
+        expected = [iqm(np.array(xs)[:, None]), *compare.exact_interval(np.array(xs))]
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def every_iqm(scores, n):
+    return [iqm(np.array(c)[:, None]) for c in combinations(scores, n)]
+
+
+def share_won(losers, winners):
+    """Share of pairs of choices that the first wins; sums may differ by rounding."""
+    gap = np.subtract.outer(losers, winners)
+    return np.mean((gap > 1e-12) + (abs(gap) <= 1e-12) / 2)
+
+
+@pytest.mark.parametrize("n", [1, 3, 6])
+def test_who_wins_over_all_draws_of_seeds(node, n):
+    of = SEEDS["Reach"]["end"]
+    body = """
+      const lists = given.pair.map((xs) => w.allIqms(xs, given.n));
+      const all = [...Array(2000).keys()];
+      const draws = all.map((k) => w.drawn(k + 1, [10, 7], given.n));
+      return { lists, share: w.shareWon(...lists), draws };
+    """
+    pair = [of["b"], of["a"]]
+    found = node(MAKE["seeds"](), body, pair=pair, n=n)
+    lists = [sorted(every_iqm(xs, n)) for xs in pair]
+    for got, expected in zip(found["lists"], lists, strict=True):
+        np.testing.assert_allclose(got, expected)
+    assert found["share"] == pytest.approx(share_won(*lists))
+    for which, size in enumerate((10, 7)):
+        picked = np.array([draw[which] for draw in found["draws"]])
+        assert all(len(set(row)) == n for row in picked.tolist())
+        often = np.bincount(picked.ravel(), minlength=size) / len(picked)
+        assert len(often) == size
+        np.testing.assert_allclose(often, n / size, atol=0.05)
 
 
 # ---------------------------------------------------------------- in a browser
@@ -706,6 +763,49 @@ def test_planner_is_dragged(mount):
 
 
 @pytest.mark.browser
+def test_seeds_are_drawn(mount):
+    page, name = mount(MAKE["seeds"]()), "seeds"
+    canvas = lambda: drawn(page, name)  # noqa: E731
+
+    def says(group, measure, first, second, n):
+        found = data(page, name)
+        pair = [SEEDS[group][measure][agent] for agent in (first, second)]
+        n = min(n, *map(len, pair))
+        assert int(found["n"]) == n
+        for got, xs in zip(json.loads(found["drawn"]), pair, strict=True):
+            mine = np.array(xs)[got["picked"]]
+            assert len(mine) == n
+            assert got["iqm"] == pytest.approx(iqm(mine[:, None]))
+            assert got["interval"] == pytest.approx(compare.exact_interval(mine))
+        worst, best = sorted(pair, key=lambda xs: iqm(np.array(xs)[:, None]))
+        exact = share_won(every_iqm(worst, n), every_iqm(best, n))
+        assert float(found["exact"]) == pytest.approx(exact)
+        return found
+
+    first = says("Reach", "end", "a", "b", 3)
+    before = canvas()
+    page.get_by_role("button", name="Draw again").press("Enter")
+    assert says("Reach", "end", "a", "b", 3)["drawn"] != first["drawn"]
+    assert canvas() != before
+    for _ in range(5):
+        page.get_by_role("button", name="100 more").click()
+    found = says("Reach", "end", "a", "b", 3)
+    assert float(found["wrong"]) / 502 == pytest.approx(float(found["exact"]), abs=0.07)
+    page.get_by_role("button", name="Start over").click()
+    assert data(page, name)["drawn"] == first["drawn"]
+    page.get_by_label("seeds drawn").press("ArrowRight")
+    says("Reach", "end", "a", "b", 4)
+    pick = lambda k, name: page.locator("select").nth(k).select_option(name)  # noqa: E731
+    pick(0, "Push")
+    pick(1, "ever")
+    pick(3, "c")
+    says("Push", "ever", "a", "c", 4)  # three of each: c has no more
+    pick(2, "c")
+    assert "no wrong winner" in page.locator(".crl-readout").inner_text()
+    assert page.errors == []
+
+
+@pytest.mark.browser
 def test_looks(mount):
     """Dark is dark, phones do not scroll sideways, axe finds nothing serious."""
     from axe_playwright_python.sync_playwright import Axe
@@ -777,6 +877,10 @@ def test_traits_round_trip(name):
             **{"energy": "cosine", "over": "states", "moved": "goal"},
         },
         "planner": {"goal": 3, "start": 5, "plan": "graph", "held": "start"},
+        "seeds": {
+            **{"group": "Push", "measure": "ever", "first": "c", "second": "b"},
+            **{"n": 7, "draws": 9},
+        },
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -833,6 +937,20 @@ BAD = {
     "psi must have shape": lambda: widgets.Planner(ROOMS, NOISY, PSI[1:]),
     "f must be finite": lambda: widgets.Planner(ROOMS, NOISY * np.inf, PSI),
     "psi must be finite": lambda: widgets.Planner(ROOMS, NOISY, PSI * np.nan),
+    "group must be one of Reach, Push": lambda: MAKE["seeds"](group="Lift"),
+    "measure must be one of end, ever": lambda: MAKE["seeds"](measure="mode"),
+    "second must be one of a, b, c": lambda: MAKE["seeds"](second="d"),
+    "n must lie in .1, 10.": lambda: MAKE["seeds"](n=11),
+    "draws must lie": lambda: MAKE["seeds"](draws=0),
+    "number of agents must be at least 2": lambda: widgets.SeedDraw({}),
+    "scores must hold the same": lambda: widgets.SeedDraw(
+        {"x": {"m": {"a": [0, 1], "b": [0, 1]}}, "y": {"m": {"a": [0, 1]}}}
+    ),
+    "number of scores of a must lie": lambda: widgets.SeedDraw(
+        {"x": {"m": {"a": [1]}}}
+    ),
+    "scores of a must lie": lambda: widgets.SeedDraw({"x": {"m": {"a": [0, 2]}}}),
+    "scores of a must have shape": lambda: widgets.SeedDraw({"x": {"m": {"a": [[0]]}}}),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),

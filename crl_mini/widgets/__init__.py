@@ -10,6 +10,7 @@ from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
 from crl_mini.widgets.representation_explorer.widget import RepresentationExplorer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
+from crl_mini.widgets.seeds.widget import SeedDraw
 
 __all__ = [
     "DensityRatio",
@@ -19,4 +20,5 @@ __all__ = [
     "Planner",
     "RepresentationExplorer",
     "SamplerExplorer",
+    "SeedDraw",
 ]
