@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import traitlets
-from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 from crl_mini import checks
@@ -57,8 +56,8 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         critic: Critic,
         actors: Mapping[str, Actor],
         task: str,
-        state: ArrayLike,
-        goal: ArrayLike,
+        state: np.ndarray | list[float],
+        goal: np.ndarray | list[float],
         actor: str | None = None,
         **kwargs,
     ):
@@ -130,7 +129,7 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         s, g = (jnp.array(x, jnp.float32) for x in (self.state, self.goal))
         mean, log_std = (x[0] for x in self.actors[self.actor](s[None], g[None]))
         values = action_plane(self.critic, s, g, jnp.tanh(mean))
-        return values, np.asarray(mean), np.exp(log_std)
+        return np.asarray(values), np.asarray(mean), np.exp(log_std)
 
     def fallback(self) -> Figure:
         """The plane of the first state, goal and actor."""
