@@ -28,7 +28,8 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
     """Plane of actions (dx, dy), coloured by a critic, with an actor's Gaussian on it.
 
     `critic` judges states of the tabletop task `task`; `actors` maps names to actors of
-    the same task, all of one architecture. `state` and `goal` are states of that task,
+    the same task, all of one architecture; a name that is a whole number would lose its
+    place in the row of buttons. `state` and `goal` are states of that task,
     in metres; `actor` is one of the names (the first unless given); `moved` says what
     the arrow keys move, "goal" or "state". With at most 300,000 weights, shipped in
     half precision: the attributes `critic` and `actors` are what is shipped. Raises
