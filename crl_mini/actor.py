@@ -1,7 +1,10 @@
 """Goal-conditioned policies: a Gaussian squashed by tanh, and a deterministic one."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
@@ -32,7 +35,7 @@ def clipped_log_prob(
     tail. Without that, an action of 1 would be the tanh of a huge number, and a few of
     them would pull the Gaussian apart.
 
-    Source: :eq:`tanh-gaussian`; as in the code released with Eysenbach et al. (2022).
+    Source: :eq:`clipped-action`; as in the code released with Eysenbach et al. (2022).
     """
     entries = (x[..., None] for x in (jnp.clip(a, -EDGE, EDGE), mean, log_std))
     a_1, mean_1, log_std_1 = entries
@@ -41,6 +44,64 @@ def clipped_log_prob(
     tail = jax.scipy.special.log_ndtr((jnp.sign(a) * mean - edge) / jnp.exp(log_std))
     tail -= jnp.log1p(-EDGE)
     return jnp.where(jnp.abs(a) < EDGE, inside, tail).sum(-1)
+
+
+def entropy(
+    mean: Float[Array, "*B A"], log_std: Float[Array, "*B A"], nodes: int = 64
+) -> Float[Array, "*B"]:
+    """Entropy of a = tanh(u), u ~ N(mean, std^2), in nats; A log 2 at most.
+
+    The expectation over u is a Gauss-Hermite quadrature of so many `nodes`.
+
+    Source: :eq:`tanh-entropy`.
+    """
+    x, w = np.polynomial.hermite.hermgauss(nodes)
+    u = mean[..., None] + jnp.exp(log_std)[..., None] * np.sqrt(2) * x
+    squash = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))  # log(1 - tanh(u)^2)
+    gauss = log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
+    return (gauss + squash @ (w / np.sqrt(np.pi))).sum(-1)
+
+
+def pathwise_gradient(
+    value: Callable,
+    mean: Float[Array, " A"],
+    log_std: Float[Array, " A"],
+    noise: Float[Array, "N A"],
+) -> Float[Array, "N 2 A"]:
+    """Estimates of the gradient of E[value(u)], u ~ N(mean, std^2), through the sample.
+
+    One for each row of standard normal `noise`: in `mean` and in `log_std`. `value`
+    maps u (A,) to a number and must be differentiable.
+
+    Source: :eq:`pathwise`; Kingma and Welling (2014), Sec. 2.4.
+    """
+
+    def at(mean, log_std, eps):
+        return value(mean + jnp.exp(log_std) * eps)
+
+    estimates = jax.vmap(jax.grad(at, (0, 1)), (None, None, 0))
+    return jnp.stack(estimates(mean, log_std, noise), 1)
+
+
+def score_gradient(
+    value: Callable,
+    mean: Float[Array, " A"],
+    log_std: Float[Array, " A"],
+    noise: Float[Array, "N A"],
+) -> Float[Array, "N 2 A"]:
+    """The same estimates from values alone: value(u) times the gradient of log N(u).
+
+    `value` maps u (A,) to a number; no gradient of it is used.
+
+    Source: :eq:`score-function`; Williams (1992).
+    """
+
+    def log_density(mean, log_std, u):
+        return jax.scipy.stats.norm.logpdf(u, mean, jnp.exp(log_std)).sum()
+
+    u = mean + jnp.exp(log_std) * noise  # drawn already: a constant to the gradient
+    scores = jax.vmap(jax.grad(log_density, (0, 1)), (None, None, 0))
+    return jax.vmap(value)(u)[:, None, None] * jnp.stack(scores(mean, log_std, u), 1)
 
 
 class Policy(Seeing):

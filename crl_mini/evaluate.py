@@ -1,5 +1,6 @@
 """Rollouts, success rates, and how sure one may be of them."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -169,6 +170,25 @@ def critic_table(
     s = jnp.repeat(observations, n_actions, axis=0)
     a = jnp.tile(jnp.arange(n_actions), n_states)
     return critic(s, a, observations).reshape(n_states, n_actions, n_states)
+
+
+@partial(jax.jit, static_argnames="n")
+def action_plane(
+    critic: Critic,
+    s: Float[Array, " S"],
+    g: Float[Array, " S"],
+    a: Float[Array, " A"],
+    n: int = 21,
+) -> Float[Array, "n n"]:
+    """Critic of n x n actions in one state: rows and columns set the entries 1 and 0.
+
+    Both go from -1 to 1; the other entries are those of `a`.
+    """
+    ticks = jnp.linspace(-1, 1, n)
+    y, x = (part.ravel() for part in jnp.meshgrid(ticks, ticks, indexing="ij"))
+    actions = jnp.tile(a, (n * n, 1)).at[:, :2].set(jnp.stack([x, y], 1))
+    phi = critic.phi(jnp.tile(s, (n * n, 1)), actions)
+    return critic.logits(phi, critic.psi(g[None])).reshape(n, n)
 
 
 def weighted_correlation(

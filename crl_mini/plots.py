@@ -629,3 +629,35 @@ def embeddings(
     axes[0, 0].set(ylabel="second axis")
     figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
     return figure
+
+
+@styled
+def action_planes(panels: Mapping[str, tuple[Array, Array, Array]]) -> Figure:
+    """Critic over the actions (dx, dy), a panel each, and an actor's Gaussian on it.
+
+    A panel holds f (n, n) over [-1, 1]^2, rows dy, and the Gaussian's mean and standard
+    deviation (A,) before tanh: the disc is the mode, the lines lie at one and two
+    standard deviations, the cross is the best action of the plane.
+    """
+    n = len(panels)
+    figure, axes = plt.subplots(1, n, squeeze=False, sharey=True)
+    figure.set_size_inches(min(WIDTH, 1 + 3 * n), 3.3 if n < 3 else 2.4)
+    every = np.stack([values for values, _, _ in panels.values()])
+    norm, turn = Normalize(every.min(), every.max()), np.linspace(0, 2 * np.pi, 100)
+    for ax, (title, (values, mean, std)) in zip(axes.flat, panels.items(), strict=True):
+        ticks = np.linspace(-1, 1, len(values))
+        image = ax.pcolormesh(ticks, ticks, values, norm=norm, rasterized=True)
+        for k in (1, 2):
+            circle = np.stack([np.cos(turn), np.sin(turn)], 1)
+            x, y = np.tanh(mean[:2] + k * std[:2] * circle).T
+            ax.plot(x, y, color="black", lw=3)
+            ax.plot(x, y, color="white", lw=1.5)
+        row, column = np.unravel_index(np.argmax(values), np.shape(values))
+        edge = {"mec": "black", "color": "white", "ls": "none", "clip_on": False}
+        ax.plot(*np.tanh(mean[:2]), "o", ms=7, **edge)
+        ax.plot(ticks[column], ticks[row], "X", ms=9, **edge)
+        ax.set(title=title, xlabel="dx", aspect="equal")
+        ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+    axes[0, 0].set(ylabel="dy")
+    figure.colorbar(image, ax=axes, label="f(s, a, g)", shrink=0.8, aspect=25)
+    return figure

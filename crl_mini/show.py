@@ -26,6 +26,7 @@ CHAPTERS = {
     ),
     "06-representation": "rank-correlation retrieval probe pca",
     "07-greedy": ("goal-conditioned-q best-of rise travel-cost midpoint graph-cost"),
+    "08-actor": "pathwise score-function tanh-entropy clipped-action",
     "09-better": (
         "wald wilson coverage seed-variance iqm bootstrap better expected-best"
     ),

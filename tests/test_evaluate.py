@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from crl_mini.critic import Critic
 from crl_mini.encoders import Spec
 from crl_mini.evaluate import (
+    action_plane,
     critic_table,
     iqm,
     iqm_interval,
@@ -277,3 +278,17 @@ def test_bad_numbers_are_refused():
         wilson(0, 0)
     with pytest.raises(ValueError, match="length must be at least 1"):
         rollout(gymnasium.make_vec(ENV, num_envs=1), still, 0, seed=0)
+
+
+def test_action_plane_is_the_critic_at_each_action():
+    place = Spec.of(spaces.Box(-1, 1, (3,)))
+    hand = Spec.of(spaces.Box(-1, 1, (4,)))
+    sizes = {"energy": "l2", "repr_dim": 5, "hidden": (8,), "layer_norm": True}
+    critic = Critic(place, hand, rngs=nnx.Rngs(0), **sizes)
+    s, g = jnp.array([0.1, 0.2, -0.3]), jnp.array([0.5, -0.5, 0.0])
+    a = jnp.array([9.0, 9.0, 0.4, -0.6])  # the first two are replaced
+    found = action_plane(critic, s, g, a, n=3)
+    for i, j in product(range(3), repeat=2):
+        each = a.at[:2].set(jnp.array([j - 1, i - 1]))
+        want = critic(s[None], each[None], g[None])[0, 0]
+        assert float(found[i, j]) == pytest.approx(float(want), abs=1e-5)

@@ -292,3 +292,17 @@ def test_embeddings_are_points_with_links_between_neighbours():
     drawn = {frozenset(map(tuple, x.get_xydata())) for x in figure.axes[0].lines}
     near = np.argwhere(MAZE.distances == 1)
     assert drawn == {frozenset((tuple(points[i]), tuple(points[j]))) for i, j in near}
+
+
+def test_action_planes_mark_the_mode_and_the_best_action():
+    values = np.zeros((5, 5))
+    values[4, 1] = 1  # dy = 1, dx = -0.5
+    mean, std = np.array([0.3, -0.6, 9.0]), np.array([0.2, 0.4, 9.0])
+    figure = plots.action_planes({"a": (values, mean, std), "b": (values, mean, std)})
+    lines = figure.axes[0].lines
+    *_, mode, best = (line.get_xydata() for line in lines)
+    np.testing.assert_allclose(mode, [np.tanh([0.3, -0.6])])
+    np.testing.assert_allclose(best, [[-0.5, 1.0]])
+    one = np.arctanh(lines[1].get_xydata())  # the white line at one deviation
+    np.testing.assert_allclose((((one - mean[:2]) / std[:2]) ** 2).sum(1), 1)
+    assert [ax.get_title("left") for ax in figure.axes[:2]] == ["a", "b"]

@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import traitlets
 from flax import nnx
+from gymnasium import spaces
 from ipywidgets.embed import embed_data
 from scipy import optimize, stats
 
 from crl_mini import compare, occupancy, planning, widgets
+from crl_mini.actor import Actor
 from crl_mini.critic import ENERGIES, Critic
 from crl_mini.encoders import Spec
 from crl_mini.envs.maze import GridMaze, PointMazeVector
+from crl_mini.envs.tabletop import TASKS
 from crl_mini.evaluate import iqm, pca
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import SAMPLERS, offset_pmf
@@ -55,6 +58,37 @@ def explorer(maze="NineRooms", critics=None, **kwargs):
     )
 
 
+def tabletop_networks(task="BinPick", hidden=(16, 16), layer_norm=True, energy="l2"):
+    """A fresh critic and two actors, with biases, norms and scales of their own."""
+    low, high = TASKS[task].bounds
+    place, hand = Spec.of(spaces.Box(low, high)), Spec.of(spaces.Box(-1, 1, (4,)))
+    sizes = {"hidden": hidden, "layer_norm": layer_norm}
+    critic = Critic(place, hand, energy=energy, repr_dim=6, rngs=nnx.Rngs(0), **sizes)
+    actors = {x: Actor(place, hand, rngs=nnx.Rngs(ord(x)), **sizes) for x in "ab"}
+    rng = np.random.default_rng(0)
+    for x in jax.tree.leaves(
+        (critic, actors), is_leaf=lambda x: isinstance(x, nnx.Param)
+    ):
+        x[...] = x[...] + jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype)
+    return critic, actors
+
+
+AT = {  # hand, opening and, on the table, a block
+    "Reach": ([-0.05, 0.02, 0.12, 0.04], [0.06, -0.04, 0.08, 0.04]),
+    "BinPick": (
+        [-0.05, 0.02, 0.12, 0.08, -0.08, 0.05, 0.02],
+        [0.08, 0.06, 0.02, 0.04, 0.08, 0.06, 0.02],
+    ),
+}
+
+
+def action_plane(task="BinPick", networks=None, **kwargs):
+    s, g = AT[task]
+    networks = tabletop_networks(task) if networks is None else networks
+    kwargs = {"state": s, "goal": g} | kwargs
+    return widgets.ActionPlane(*networks, task, **kwargs)
+
+
 ROOMS = GridMaze("NineRooms")
 TRUTH = occupancy.discounted_occupancy(ROOMS.P, ROOMS.uniform_policy, 0.9)
 NOISY = np.log(TRUTH) + 0.5 * RNG.normal(size=TRUTH.shape)  # greedy gets stuck on it
@@ -78,6 +112,7 @@ MAKE = {
     "representation-explorer": explorer,
     "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
     "seeds": lambda **kw: widgets.SeedDraw(SEEDS, **kw),
+    "action-plane": action_plane,
 }
 every_widget = pytest.mark.parametrize("name", MAKE)
 
@@ -416,6 +451,52 @@ def test_who_wins_over_all_draws_of_seeds(node, n):
         often = np.bincount(picked.ravel(), minlength=size) / len(picked)
         assert len(often) == size
         np.testing.assert_allclose(often, n / size, atol=0.05)
+
+
+def told(widget):
+    """What a widget of actions should say, from the networks that it ships."""
+    values, mean, std = widget.slice()
+    s, g = (jnp.array([x], jnp.float32) for x in (widget.state, widget.goal))
+    here = widget.critic(s, jnp.tanh(mean)[None], g)[0, 0]
+    return np.ravel(values), mean, std, float(here)
+
+
+@pytest.mark.parametrize(
+    ("task", "energy", "hidden", "norm"),
+    [
+        ("BinPick", "l2", (16, 16), True),
+        ("Reach", "cosine", (9,), False),
+        ("Reach", "dot", (12, 7), True),
+    ],
+)
+def test_action_plane_in_the_page_is_that_of_python(node, task, energy, hidden, norm):
+    critic, actors = tabletop_networks(task, hidden, norm, energy)
+    widget = action_plane(task, (critic, actors), actor="b")
+    body = """
+      const n = w.readNetworks(model), at = [model.get("state"), model.get("goal")];
+      return { ...w.slice(n, model.get("actor"), ...at), plane: w.plane };
+    """
+    found = node(widget, body)
+    values, mean, std, here = told(widget)
+    near = {"atol": 1e-4, "rtol": 1e-4}
+    np.testing.assert_allclose(found["values"], values, **near)
+    np.testing.assert_allclose(found["mean"], mean, **near)
+    np.testing.assert_allclose(found["std"], std, **near)
+    np.testing.assert_allclose(found["mode"], np.tanh(mean), **near)
+    assert found["here"] == pytest.approx(here, abs=1e-4)
+    s, g = (jnp.array([x], jnp.float32) for x in AT[task])
+    for (x, y), f in zip(found["plane"][::47], found["values"][::47], strict=True):
+        a = jnp.array([[x, y, *np.tanh(mean)[2:]]])
+        assert float(critic(s, a, g)[0, 0]) == pytest.approx(f, abs=0.02)  # unrounded
+    assert float(actors["b"](s, g)[0][0, 0]) == pytest.approx(mean[0], abs=0.01)
+
+
+def test_half_precision_is_read_as_numpy_reads_it(node):
+    bits = np.r_[0:31745:7, 32768:64513:7].astype("<u2")  # all kinds, up to infinity
+    finite = bits[np.isfinite(bits.view("<f2"))]
+    body = "return w.halves(new DataView(Uint16Array.from(given.bits).buffer))"
+    found = node(MAKE["action-plane"](), body, bits=finite.tolist())
+    np.testing.assert_array_equal(found, finite.view("<f2").astype(float))
 
 
 # ---------------------------------------------------------------- in a browser
@@ -802,6 +883,53 @@ def test_seeds_are_drawn(mount):
     says("Push", "ever", "a", "c", 4)  # three of each: c has no more
     pick(2, "c")
     assert "no wrong winner" in page.locator(".crl-readout").inner_text()
+
+
+def test_action_plane_is_dragged(mount):
+    networks = tabletop_networks(hidden=(64, 64))
+    widget, name, times = action_plane(networks=networks), "action-plane", []
+    page = mount(widget, has_touch=True)
+    canvas = page.locator("canvas").nth(2)  # after the plane and its scale
+    (x_0, y_0), (x_1, y_1) = (np.array(b[:2]) for b in (widget.low, widget.high))
+    place = lambda x, y: ((x - x_0) / (x_1 - x_0), (y_1 - y) / (y_1 - y_0))  # noqa: E731
+
+    def says(hand, goal):
+        found = data(page, name)
+        state, marked = (json.loads(found[k]) for k in ("state", "goal"))
+        np.testing.assert_allclose(state, [*hand, *AT["BinPick"][0][2:]], atol=2e-3)
+        aim = [*goal, *AT["BinPick"][1][2:4], *goal, AT["BinPick"][1][6]]
+        np.testing.assert_allclose(marked, aim, atol=2e-3)  # the block is held there
+        widget.state, widget.goal = state, marked
+        values, mean, std, here = told(widget)
+        for key, want in {"mean": mean, "std": std, "mode": np.tanh(mean)}.items():
+            np.testing.assert_allclose(json.loads(found[key]), want, atol=1e-3)
+        assert float(found["f"]) == pytest.approx(here, abs=1e-3)
+        assert float(found["top"]) == pytest.approx(values.max(), abs=1e-3)
+        assert values[int(found["best"])] == pytest.approx(values.max(), abs=1e-3)
+        times.append(float(found["milliseconds"]))
+
+    says((-0.05, 0.02), (0.08, 0.06))
+    before = [drawn(page, name, k) for k in (0, 2)]
+    drag(page, canvas, place(0.08, 0.06), place(0.1, -0.07))
+    says((-0.05, 0.02), (0.1, -0.07))
+    assert all(
+        drawn(page, name, k) != was for k, was in zip((0, 2), before, strict=True)
+    )
+    drag(page, canvas, place(-0.05, 0.02), place(0.02, 0.09))  # grab the hand
+    says((0.02, 0.09), (0.1, -0.07))
+    canvas.press("ArrowLeft")
+    canvas.press("ArrowDown")
+    says((0.01, 0.08), (0.1, -0.07))
+    page.locator("input[value=goal]").check(force=True)
+    page.touchscreen.tap(*tap_at(canvas, place(-0.1, -0.1)))  # it jumps
+    says((0.01, 0.08), (-0.1, -0.1))
+    for _ in range(8):
+        canvas.press("ArrowLeft")
+    says((0.01, 0.08), (x_0, -0.1))  # it stays within the bounds
+    page.locator("input[value=b]").check(force=True)
+    widget.actor = "b"
+    says((0.01, 0.08), (x_0, -0.1))
+    assert min(times[-3:]) < 1000 / 30
     assert page.errors == []
 
 
@@ -881,6 +1009,10 @@ def test_traits_round_trip(name):
             **{"group": "Push", "measure": "ever", "first": "c", "second": "b"},
             **{"n": 7, "draws": 9},
         },
+        "action-plane": {
+            **{"state": AT["BinPick"][1], "goal": AT["BinPick"][0]},
+            **{"actor": "b", "moved": "state"},
+        },
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -928,6 +1060,25 @@ BAD = {
     "a point in U": lambda: explorer("U", critics_of()),
     "critics must hold at most": lambda: explorer(
         critics=critics_of(hidden=(256, 256))
+    ),
+    "state must have shape": lambda: action_plane(state=[0.0, 0.0]),
+    "goal must lie within": lambda: action_plane(goal=[1.0] * 7),
+    "actor must be one of a, b": lambda: action_plane(actor="c"),
+    "moved must be one of goal": lambda: action_plane(moved="action"),
+    "task must be one of Reach": lambda: widgets.ActionPlane(
+        *tabletop_networks(), "Lift", *AT["BinPick"]
+    ),
+    "'critic' must be a network for states of Reach": lambda: action_plane(
+        "Reach", tabletop_networks("BinPick")
+    ),
+    "'b' must be a network": lambda: action_plane(
+        networks=(
+            tabletop_networks()[0],
+            tabletop_networks()[1] | {"b": tabletop_networks(hidden=(8,))[1]["b"]},
+        )
+    ),
+    "number of weights allowed": lambda: action_plane(
+        networks=tabletop_networks(hidden=(512, 512))
     ),
     "plan must be one of greedy": lambda: MAKE["planner"](plan="best"),
     "held must be one of goal": lambda: MAKE["planner"](held="mouse"),

@@ -3,6 +3,7 @@
 A cell whose last line is a widget shows it.
 """
 
+from crl_mini.widgets.action_plane.widget import ActionPlane
 from crl_mini.widgets.density_ratio.widget import DensityRatio
 from crl_mini.widgets.free_offsets.widget import FreeOffsets
 from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
@@ -13,6 +14,7 @@ from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 from crl_mini.widgets.seeds.widget import SeedDraw
 
 __all__ = [
+    "ActionPlane",
     "DensityRatio",
     "FreeOffsets",
     "LogitsScrubber",

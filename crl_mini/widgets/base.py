@@ -20,6 +20,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from crl_mini import checks
+from crl_mini.encoders import MLP
 from crl_mini.envs.maze import GridMaze
 
 HERE = Path(__file__).parent
@@ -105,6 +106,15 @@ def discount(default: float = 0.9) -> Real:
 def seed_trait() -> Whole:
     """A trait for the seed of the JavaScript generator."""
     return Whole(0, within(0, 2**20))
+
+
+def layers_of(tower: MLP) -> list:
+    """Parameters of an MLP in the order of their use: w, b (, scale, bias) a layer."""
+    parts = []
+    for k, dense in enumerate(tower.dense):
+        parts += [dense.kernel, dense.bias]
+        parts += [tower.norms[k].scale, tower.norms[k].bias] if tower.norms else []
+    return [*parts, tower.out.kernel, tower.out.bias]
 
 
 class MazeWidget(Widget):

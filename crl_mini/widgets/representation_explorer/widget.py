@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 
 from crl_mini import checks
 from crl_mini.critic import ENERGIES, Critic
-from crl_mini.encoders import MLP
 from crl_mini.envs.maze import GridMaze
 from crl_mini.evaluate import Projection, pca
 from crl_mini.plots import maze_values
-from crl_mini.widgets.base import Name, Widget, named
+from crl_mini.widgets.base import Name, Widget, layers_of, named
 
 LARGEST = 200_000  # weights, at four bytes each
 
@@ -36,17 +35,8 @@ def centres(maze: GridMaze) -> Float[Array, "S 2"]:
     return jnp.asarray(maze.cells[:, ::-1] + 0.5, jnp.float32)
 
 
-def layers_of(tower: MLP) -> list:
-    """Parameters of an MLP in the order of their use: w, b (, scale, bias) a layer."""
-    parts = []
-    for k, dense in enumerate(tower.dense):
-        parts += [dense.kernel, dense.bias]
-        parts += [tower.norms[k].scale, tower.norms[k].bias] if tower.norms else []
-    return [*parts, tower.out.kernel, tower.out.bias]
-
-
 class RepresentationExplorer(
-    Widget, files=("common", "representation_explorer/widget")
+    Widget, files=("common", "networks", "representation_explorer/widget")
 ):
     """Maze coloured by the critic f(s, a, g) of one state and action, for every goal.
 

@@ -1,0 +1,188 @@
+// The plane of actions (dx, dy): a critic's colours, and an actor's Gaussian on them.
+
+const GRID = 21; // actions along each side of the plane
+const EDGE = 1 + 1 / (GRID - 1); // the plane reaches half a step beyond its actions
+const REACH = 0.05; // metres, within which a marker is grabbed
+const NUDGE = 0.01; // metres, of an arrow key
+const ARROW = 0.05; // metres, of an action of length one
+
+/** The actions (x, y) of the plane, row by row, y growing. */
+export const plane = [...Array(GRID ** 2).keys()].map((k) =>
+  [k % GRID, Math.floor(k / GRID)].map((i) => (2 * i) / (GRID - 1) - 1));
+
+/** The critic and the actors that Python shipped. */
+export function readNetworks(model) {
+  const flat = halves(model.get("weights")), norm = model.get("layer_norm");
+  const low = model.get("low"), high = model.get("high"), S = low.length;
+  const A = model.get("action_size"), energy = ENERGY[model.get("energy")];
+  const scaled = (x) => x.map((v, i) => (2 * (v - low[i])) / (high[i] - low[i]) - 1);
+  let at = 0;
+  const next = (dIn, sizes) => {
+    const found = tower(flat, at, dIn, sizes, norm);
+    at = found.end;
+    return found;
+  };
+  const sizes = model.get("sizes"), D = sizes.at(-1);
+  const towers = [S + A, S].map((dIn) => next(dIn, sizes));
+  const actors = Object.fromEntries(model.get("names").map((name) =>
+    [name, next(2 * S, model.get("actor_sizes"))]));
+  const [lowest, highest] = model.get("log_std");
+  return {
+    /** f(s, a, g) of one state and goal, for each of a list of actions. */
+    f(s, actions, g) {
+      const state = scaled(s), rows = actions.flatMap((a) => [...state, ...a]);
+      const phi = forward(towers[0], Float64Array.from(rows), actions.length);
+      const psi = forward(towers[1], Float64Array.from(scaled(g)), 1);
+      return Float64Array.from(actions, (_, k) =>
+        model.get("scale") * energy(phi, psi, k, 0, D) + model.get("bias"));
+    },
+    /** The Gaussian of an actor before tanh: mean and standard deviation. */
+    gaussian(name, s, g) {
+      const out = [...forward(actors[name], Float64Array.from([...scaled(s), ...scaled(g)]), 1)];
+      return { mean: out.slice(0, A),
+        std: out.slice(A).map((x) => Math.exp(clamp(x, lowest, highest))) };
+    },
+  };
+}
+
+/** f over the plane, the other entries being those of the actor's mode. */
+export function slice(networks, name, s, g) {
+  const { mean, std } = networks.gaussian(name, s, g), mode = mean.map(Math.tanh);
+  const rest = mode.slice(2);
+  const [here, ...values] = networks.f(s, [mode, ...plane.map((a) => [...a, ...rest])], g);
+  return { mean, std, mode, here, values };
+}
+
+export default widget("action-plane", ["state", "goal", "actor", "moved"], (model, root) => {
+  const networks = readNetworks(model), block = model.get("block"), said = readout();
+  const low = model.get("low"), high = model.get("high");
+  let view, best, ends = [0, 0, 0], begun;
+
+  /** Where a marker lies on the table, and the vector with the marker somewhere else. */
+  const place = (name) => model.get(name).slice(0, 2);
+  function moveTo(where, name) {
+    const [x, y] = where.map((v, i) => clamp(v, low[i], high[i]));
+    const to = [...model.get(name)];
+    to.splice(0, 2, x, y);
+    if (block && name === "goal") to.splice(block, 2, x, y); // it is held there
+    put(model, { moved: name, [name]: to });
+  }
+
+  // ---- the table from above
+  const wide = high[0] - low[0], deep = high[1] - low[1];
+  let unit = 1;
+  const onScreen = ([x, y]) => [(x - low[0]) * unit, (high[1] - y) * unit];
+  const table = picture(`aspect-ratio: ${wide} / ${deep}`, (context, width, height, colour) => {
+    unit = width / wide;
+    context.fillStyle = colour("tile");
+    context.fillRect(0, 0, width, height);
+    for (const at of [-0.1, 0, 0.1]) {
+      line(context, [onScreen([at, low[1]]), onScreen([at, high[1]])], colour("line"), { width: 1 });
+      line(context, [onScreen([low[0], at]), onScreen([high[0], at])], colour("line"), { width: 1 });
+    }
+    text(context, "x →", width - 6, height - 10, colour("soft"), "right");
+    text(context, "y ↑", 6, 12, colour("soft"));
+    const hand = place("state"), tip = hand.map((x, i) => x + ARROW * view.mode[i]);
+    if (block) {
+      const [x, y] = onScreen(model.get("state").slice(block, block + 2)), side = 0.04 * unit;
+      context.fillStyle = colour("green");
+      context.fillRect(x - side / 2, y - side / 2, side, side);
+    }
+    star(context, ...onScreen(place("goal")), 12, colour("mark"));
+    line(context, [onScreen(hand), onScreen(tip)], colour("blue"), { width: 3 });
+    disc(context, ...onScreen(hand), 8, colour("blue"), "#ffffff");
+  });
+  draggable(table, (x, y, phase) => {
+    if (phase === "hover") return;
+    const where = [low[0] + x / unit, high[1] - y / unit];
+    const far = (name) => Math.hypot(...place(name).map((v, i) => v - where[i]));
+    const near = far("state") < far("goal") ? "state" : "goal";
+    const grabbed = phase === "down" && far(near) < REACH;
+    moveTo(where, grabbed ? near : model.get("moved"));
+  });
+  table.tabIndex = 0;
+  table.setAttribute("role", "application"); // it takes arrow keys: see maze.js
+  table.setAttribute("aria-roledescription", "table");
+  table.addEventListener("keydown", (event) => {
+    const step = ARROW_KEYS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const moved = model.get("moved"), [x, y] = place(moved);
+    moveTo([x + NUDGE * step[1], y - NUDGE * step[0]], moved);
+  });
+
+  // ---- the plane of actions
+  const coarse = h("canvas", { width: GRID, height: GRID });
+  const heat = picture("aspect-ratio: 1", (context, width) => {
+    const dots = coarse.getContext("2d"), image = dots.createImageData(GRID, GRID);
+    const by = 255 / Math.max(ends.high - ends.low, 1e-9);
+    view.values.forEach((f, k) => {
+      const row = GRID - 1 - Math.floor(k / GRID); // y grows upwards
+      image.data.set([...RAMP[Math.round((f - ends.low) * by)], 255], 4 * (row * GRID + (k % GRID)));
+    });
+    dots.putImageData(image, 0, 0);
+    context.imageSmoothingEnabled = true;
+    context.drawImage(coarse, 0, 0, width, width);
+    const at = ([x, y]) => [x, -y].map((v) => ((v + EDGE) * width) / (2 * EDGE));
+    for (const ends_ of [[[-EDGE, 0], [EDGE, 0]], [[0, -EDGE], [0, EDGE]]]) {
+      line(context, ends_.map(at), "rgba(255, 255, 255, 0.5)", { width: 1 });
+    }
+    for (const [shade, thick] of [["#000000", 4], ["#ffffff", 2]]) {
+      for (const k of [1, 2]) line(context, outline(k).map(at), shade, { width: thick });
+    }
+    const [x, y] = at(plane[best]);
+    for (const [shade, thick] of [["#000000", 5], ["#ffffff", 2.5]]) {
+      line(context, [[x - 6, y - 6], [x + 6, y + 6]], shade, { width: thick });
+      line(context, [[x - 6, y + 6], [x + 6, y - 6]], shade, { width: thick });
+    }
+    disc(context, ...at(view.mode), 5, "#ffffff", "#000000");
+    context.font = "bold 12px system-ui, sans-serif";
+    Object.assign(context, { lineWidth: 3, strokeStyle: "#000000" });
+    for (const [label, i, j, align] of [["dx →", width - 6, width / 2 - 10, "right"],
+      ["dy ↑", width / 2 + 6, 12, "left"]]) {
+      Object.assign(context, { textAlign: align, textBaseline: "middle" });
+      context.strokeText(label, i, j);
+      text(context, label, i, j, "#ffffff", align);
+    }
+    if (begun) root.dataset.milliseconds = performance.now() - begun; // numbers and pictures
+    begun = undefined;
+  });
+
+  /** The curve at k standard deviations before tanh, squashed as the actions are. */
+  const outline = (k) => [...Array(61).keys()].map((i) => (2 * Math.PI * i) / 60).map((t) =>
+    [Math.cos, Math.sin].map((turn, j) => Math.tanh(view.mean[j] + k * view.std[j] * turn(t))));
+
+  const vector = (xs) => `(${xs.map((x) => fixed(x, 2)).join(", ")})`;
+  return {
+    view: [heat, colourBar(() => ends)],
+    controls: [
+      table,
+      choice(model, "actor", "Actor",
+        Object.fromEntries(model.get("names").map((name) => [name, name]))),
+      choice(model, "moved", "Arrow keys move", { goal: "goal", state: "hand" }),
+      said,
+    ],
+    caption: "Drag the star (goal) or the disc (hand), or focus the table and press the arrow " +
+      "keys. Colours: f(s, a, g) over dx and dy, the other entries at the actor's mode. " +
+      "White: the mode and the outlines at one and two standard deviations, after tanh. " +
+      "Cross: the action that the critic likes best in this plane.",
+    update() {
+      begun = performance.now();
+      view = slice(networks, model.get("actor"), model.get("state"), model.get("goal"));
+      const [bottom, top] = range(view.values);
+      best = view.values.indexOf(top);
+      ends = [bottom, (bottom + top) / 2, top].map((x) => fixed(x, 1));
+      Object.assign(ends, { low: bottom, high: top });
+      said.textContent = `Mode (dx, dy, dz, gripper) ${vector(view.mode)}: ` +
+        `f = ${fixed(view.here, 2)}. Best of the plane: (dx, dy) ${vector(plane[best])}, ` +
+        `f = ${fixed(top, 2)}.`;
+      const hand = place("state"), goal = place("goal");
+      heat.say(`Plane of actions coloured by the critic. ${said.textContent}`);
+      table.say(`Table from above. Hand at ${vector(hand)}, goal at ${vector(goal)}, in metres.`);
+      Object.assign(root.dataset, { f: view.here, top, low: bottom, best,
+        mode: JSON.stringify(view.mode), mean: JSON.stringify(view.mean),
+        std: JSON.stringify(view.std), state: JSON.stringify(model.get("state")),
+        goal: JSON.stringify(model.get("goal")) });
+    },
+  };
+});
