@@ -1,6 +1,7 @@
 """Sphinx extension: the table of the notation page, within reach on every page."""
 
 from docutils import nodes
+from sphinx import addnodes
 
 PAGE = "appendix/notation"
 CARD = """
@@ -16,6 +17,8 @@ def add_card(app, page, template, context, doctree):
     table = next(app.env.get_doctree(PAGE).findall(nodes.table))
     card = doctree.copy()
     card.append(table.deepcopy())
+    for link in card.findall(addnodes.pending_xref):
+        link["refdoc"] = page
     app.env.resolve_references(card, page, app.builder)
     html = app.builder.render_partial(card[0])["fragment"]
     context["body"] += CARD.format(table=html)
