@@ -26,6 +26,7 @@ CHAPTERS = {
     ),
     "06-representation": "rank-correlation retrieval probe pca",
     "07-greedy": ("goal-conditioned-q best-of rise travel-cost midpoint graph-cost"),
+    "11-pick": "picture-ratio chain",
 }
 EQUATIONS = {eq: chapter for chapter, eqs in CHAPTERS.items() for eq in eqs.split()}
 

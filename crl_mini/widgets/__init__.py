@@ -9,6 +9,7 @@ from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
 from crl_mini.widgets.representation_explorer.widget import RepresentationExplorer
+from crl_mini.widgets.rollout_player.widget import RolloutPlayer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "OccupancyMaze",
     "Planner",
     "RepresentationExplorer",
+    "RolloutPlayer",
     "SamplerExplorer",
 ]

@@ -85,6 +85,24 @@ export function normals(seed, n) {
     Math.sqrt(-2 * Math.log(1 - u())) * Math.cos(2 * Math.PI * u()));
 }
 
+const dot = (x, y, i, j, D) => {
+  let total = 0;
+  for (let k = 0; k < D; k++) total += x[i * D + k] * y[j * D + k];
+  return total;
+};
+
+/** The energy of vector i of x with vector j of y. */
+export const ENERGY = {
+  dot,
+  l2: (x, y, i, j, D) => {
+    let total = 0;
+    for (let k = 0; k < D; k++) total += (x[i * D + k] - y[j * D + k]) ** 2;
+    return -Math.sqrt(Math.max(total, 1e-12));
+  },
+  cosine: (x, y, i, j, D) => dot(x, y, i, j, D) /
+    Math.sqrt((dot(x, x, i, i, D) + 1e-12) * (dot(y, y, j, j, D) + 1e-12)),
+};
+
 /** Bytes arrive as a DataView, at any offset: copy them into a typed array. */
 export function array(Type, view) {
   const start = view.byteOffset;
@@ -184,10 +202,12 @@ export function choice(model, name, label, options) {
   return row;
 }
 
+/** A list to choose from for the trait `name`, of numbers or of texts. */
 export function select(model, name, label, options) {
   const input = h("select", {}, ...Object.entries(options).map(([value, text]) =>
     h("option", { value }, text)));
-  input.addEventListener("change", () => put(model, { [name]: input.value }));
+  const typed = (value) => (typeof model.get(name) === "number" ? Number(value) : value);
+  input.addEventListener("change", () => put(model, { [name]: typed(input.value) }));
   const row = h("label", { class: "crl-select" }, h("span", {}, label), input);
   row.sync = () => { input.value = model.get(name); };
   return row;

@@ -50,24 +50,6 @@ function normalise(row, scale, shift) {
   for (let j = 0; j < n; j++) row[j] = (row[j] - mean) * by * scale[j] + shift[j];
 }
 
-const dot = (x, y, i, j, D) => {
-  let total = 0;
-  for (let k = 0; k < D; k++) total += x[i * D + k] * y[j * D + k];
-  return total;
-};
-
-/** The energy of vector i of x with vector j of y. */
-export const ENERGY = {
-  dot,
-  l2: (x, y, i, j, D) => {
-    let total = 0;
-    for (let k = 0; k < D; k++) total += (x[i * D + k] - y[j * D + k]) ** 2;
-    return -Math.sqrt(Math.max(total, 1e-12));
-  },
-  cosine: (x, y, i, j, D) => dot(x, y, i, j, D) /
-    Math.sqrt((dot(x, x, i, i, D) + 1e-12) * (dot(y, y, j, j, D) + 1e-12)),
-};
-
 /** The critics that Python shipped, by the names of their energies. */
 export function readCritics(model) {
   const names = model.get("energies"), sizes = model.get("sizes"), D = sizes.at(-1);
