@@ -129,10 +129,10 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def furthest(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " N"]:
-    """How far each of N episodes came on the way through K milestones, in their order.
+    """How far each of N episodes came through K milestones, in their order.
 
-    K is all the way, 0 nowhere. Who has passed one has passed those before it, too:
-    what a threshold overlooked does not count against an episode.
+    K is all the way, 0 nowhere. Who has passed one has passed those before
+    it, too: what a threshold overlooked does not count against an episode.
 
     Source: :eq:`chain`.
     """
@@ -140,10 +140,11 @@ def furthest(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " N"]:
 
 
 def funnel(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " K1"]:
-    """How many of N episodes came past each milestone: N, then K counts that fall.
+    """How many of N episodes passed each milestone: N, then K falling counts.
 
-    Each count over the one before it is the chance of one step, given the steps before;
-    the last over the first is their product. Errors: ``ValueError`` without episodes.
+    Each count over the one before it is the chance of one step, given the
+    steps before; the last over the first is their product. Errors:
+    ``ValueError`` without episodes.
 
     Source: :eq:`chain`.
     """

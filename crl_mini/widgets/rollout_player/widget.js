@@ -54,11 +54,11 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
   }
 
   const film = picture("aspect-ratio: 2 / 1.1", (context, width, height, colour) => {
-    const [r, , t] = now(), gap = 8, side = (width - gap) / 2, top = height - (side * H) / W;
+    const [r, g, t] = now(), gap = 8, side = (width - gap) / 2, top = height - (side * H) / W;
     text(context, `step ${t}`, 0, top / 2, colour("ink"));
-    text(context, "its goal", side + gap, top / 2, colour("ink"));
+    text(context, g === r ? "its goal" : `goal ${g + 1}`, side + gap, top / 2, colour("ink"));
     frame(context, r, t, 0, top, side, all.ok(r, t) && colour("green"));
-    frame(context, r, T + 1, side + gap, top, side);
+    frame(context, g, T + 1, side + gap, top, side);
   });
   film.tabIndex = 0;
   film.setAttribute("role", "application"); // it takes arrow keys
@@ -195,7 +195,7 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
       scrubber.sync();
       said.textContent = `Step ${t} of rollout ${r + 1}${all.ok(r, t) ? ", at the goal" : ""}: ` +
         `f(s, a, goal ${g + 1}) = ${fixed(f, 2)}. Actor (${list(0)}), best (${list(1)}).`;
-      film.say(`Film of rollout ${r + 1} at step ${t}, beside a picture of its goal.`);
+      film.say(`Film of rollout ${r + 1} at step ${t}, beside a picture of goal ${g + 1}.`);
       curve.say(`The critic's value along rollout ${r + 1} for goal ${g + 1}. ` +
         `Now ${fixed(f, 2)}.`);
       plane.say(`Path of phi along rollout ${r + 1} and psi of goal ${g + 1}, in two ` +
