@@ -36,6 +36,8 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
   const now = () => ["rollout", "goal", "t"].map((name) => model.get(name));
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const paths = [...Array(R).keys()].map(all.path), goals = [...Array(R).keys()].map(all.goalAt);
+  const every = goals.flatMap((_, r) => goals.flatMap((_, g) => all.curve(r, g)));
+  const low = Math.min(...every), high = Math.max(...every); // one scale for all curves
   let sheet, timer;
 
   createImageBitmap(new Blob([array(Uint8Array, model.get("sheet"))])).then((decoded) => {
@@ -74,7 +76,6 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
   const curve = picture("aspect-ratio: 1 / 0.42; min-height: 120px",
     (context, width, height, colour) => {
       const [r, g, t] = now(), own = all.curve(r, r), asked = all.curve(r, g);
-      const every = [...own, ...asked], low = Math.min(...every), high = Math.max(...every);
       const x = linear(0, T, 6, width - 6), y = linear(low, high, height - 20, 24);
       const at = Math.min(t, T - 1);
       line(context, [[x(t), 16], [x(t), height - 14]], colour("line"), { width: 2 });
