@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 from scipy.stats import bootstrap, norm, spearmanr, trim_mean
 from tqdm import tqdm
 
@@ -127,6 +127,31 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     # Rounding must not leave p outside its own interval.
     return float(max(min(centre - half, p), 0)), float(min(max(centre + half, p), 1))
+
+
+def furthest(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " N"]:
+    """How far each of N episodes came through K milestones, in their order.
+
+    K is all the way, 0 nowhere. Who has passed one has passed those before
+    it, too: what a threshold overlooked does not count against an episode.
+
+    Source: :eq:`chain`.
+    """
+    return np.logical_or.accumulate(milestones[:, ::-1], 1).sum(1)
+
+
+def funnel(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " K1"]:
+    """How many of N episodes passed each milestone: N, then K falling counts.
+
+    Each count over the one before it is the chance of one step, given the
+    steps before; the last over the first is their product. Errors:
+    ``ValueError`` without episodes.
+
+    Source: :eq:`chain`.
+    """
+    checks.at_least("episodes", len(milestones), 1)
+    steps = np.arange(milestones.shape[1] + 1)
+    return (furthest(milestones)[:, None] >= steps).sum(0)
 
 
 def iqm(scores: Float[np.ndarray, "R K"]) -> float:

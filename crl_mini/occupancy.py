@@ -5,7 +5,7 @@ probability of moving to state ``x``; a policy ``pi[s, a]`` is a row of probabil
 """
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from crl_mini import checks
 
@@ -86,6 +86,22 @@ def density_ratio(
     Source: :eq:`density-ratio`.
     """
     return M / p_g
+
+
+def picture_ratio(
+    ratio: Float[np.ndarray, "S A G"],
+    p_g: Float[np.ndarray, " G"],
+    picture: Int[np.ndarray, " G"],
+) -> Float[np.ndarray, "S A O"]:
+    """Density ratio of pictures of goals, ``picture[g]`` being what g looks like.
+
+    The mean ratio of all goals that look like it, weighted by p(g). Pictures are
+    numbered from 0, and each of them is seen: p(o) > 0.
+
+    Source: :eq:`picture-ratio`.
+    """
+    looks = np.eye(picture.max() + 1)[picture]  # (G, O)
+    return (ratio * p_g) @ looks / (p_g @ looks)
 
 
 def optimal_logits(

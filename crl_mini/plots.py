@@ -559,16 +559,16 @@ def all_runs(
 
 
 @styled
-def rates(counts: Mapping[str, tuple[int, int]], *, xlabel: str) -> Figure:
+def rates(
+    counts: Mapping[str, tuple[int, int]], *, xlabel: str, ylabel: str = "policy"
+) -> Figure:
     """Success rates with Wilson intervals: a row a name, (successes, episodes)."""
     figure, ax = plt.subplots(figsize=(WIDTH, 0.7 + 0.36 * len(counts)))
     for row, (k, n) in enumerate(counts.values()):
         low, high = wilson(k, n)
         ax.plot([low, high], [row, row], "|-", color=BLUE, lw=1.5, ms=8)
         ax.plot(k / n, row, "o", color=BLUE, ms=7)
-    ax.set(
-        xlabel=xlabel, ylabel="policy", yticks=range(len(counts)), xlim=(-0.02, 1.02)
-    )
+    ax.set(xlabel=xlabel, ylabel=ylabel, yticks=range(len(counts)), xlim=(-0.02, 1.02))
     ax.set_yticklabels(counts)
     ax.invert_yaxis()
     ax.grid(axis="y", color="#dddddd", lw=0.8)

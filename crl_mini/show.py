@@ -30,6 +30,7 @@ CHAPTERS = {
     "09-better": (
         "wald wilson coverage seed-variance iqm bootstrap better expected-best"
     ),
+    "11-pick": "picture-ratio chain",
 }
 EQUATIONS = {eq: chapter for chapter, eqs in CHAPTERS.items() for eq in eqs.split()}
 

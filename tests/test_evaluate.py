@@ -16,6 +16,8 @@ from crl_mini.encoders import Spec
 from crl_mini.evaluate import (
     action_plane,
     critic_table,
+    funnel,
+    furthest,
     iqm,
     iqm_interval,
     linear_probe,
@@ -163,6 +165,18 @@ def test_three_runs_of_one_task_give_their_range_and_one_run_nothing():
     assert iqm_interval(scores) == pytest.approx((0.2, 0.9))
     with pytest.raises(ValueError, match="runs must be at least 2; got 1"):
         iqm_interval(scores[:1])
+
+
+def test_funnel_counts_episode_by_episode():
+    milestones = np.random.default_rng(0).random((40, 4)) < 0.4
+    last = [max([k + 1 for k in range(4) if row[k]], default=0) for row in milestones]
+    assert furthest(milestones).tolist() == last
+    counts = funnel(milestones)
+    assert counts.tolist() == [sum(k <= n for n in last) for k in range(5)]
+    assert counts[0] == 40
+    assert counts[-1] == milestones[:, -1].sum()  # nothing is lost on the way
+    with pytest.raises(ValueError, match="episodes must be at least 1"):
+        funnel(milestones[:0])
 
 
 def test_weighted_correlation_is_pearsons():

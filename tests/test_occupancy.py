@@ -83,6 +83,23 @@ def test_marginal_ratio_and_logits_fit_together(problem):
     np.testing.assert_allclose(np.exp(f) * 32 * p_g, M)
 
 
+def test_ratio_of_pictures_is_that_of_the_events(problem):
+    P, pi = problem
+    M = occupancy.discounted_occupancy(P, pi, 0.8)
+    p_g = occupancy.goal_marginal(M, pi)
+    ratio, n = occupancy.density_ratio(M, p_g), len(p_g)
+    picture = np.arange(n) * 3 // n  # three pictures, of several states each
+    found = occupancy.picture_ratio(ratio, p_g, picture)
+    for o in range(3):
+        same = picture == o
+        np.testing.assert_allclose(
+            found[..., o], M[..., same].sum(-1) / p_g[same].sum()
+        )
+    order = np.random.default_rng(0).permutation(n)
+    found = occupancy.picture_ratio(ratio, p_g, order)  # every state has its own
+    np.testing.assert_allclose(found[..., order], ratio)
+
+
 def test_greedy_policy_is_uniform_over_ties():
     q = np.array([[[1.0, -2.0], [1.0, -1.0], [0.5, -1.0]]])  # one state, two goals
     np.testing.assert_allclose(

@@ -1,6 +1,7 @@
 """Widgets: their numbers against the library, and their behaviour in a real browser."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import traitlets
 from flax import nnx
 from gymnasium import spaces
 from ipywidgets.embed import embed_data
+from PIL import Image
 from scipy import optimize, stats
 
 from crl_mini import compare, occupancy, planning, widgets
@@ -92,6 +94,31 @@ def action_plane(task="BinPick", networks=None, **kwargs):
 ROOMS = GridMaze("NineRooms")
 TRUTH = occupancy.discounted_occupancy(ROOMS.P, ROOMS.uniform_policy, 0.9)
 NOISY = np.log(TRUTH) + 0.5 * RNG.normal(size=TRUTH.shape)  # greedy gets stuck on it
+ROLLOUTS, MOMENTS, SIDE = 3, 12, 16
+
+
+def player(energy="l2", **kwargs):
+    """Rollouts of noise, judged by a fresh critic whose constants are not trivial."""
+    rng = np.random.default_rng(0)
+    n, of_pictures = (ROLLOUTS, MOMENTS), (SIDE, SIDE, 3)
+    critic = Critic(
+        Spec(of_pictures, 0, (0.0,), (255.0,)),
+        Spec((4,), 0, (-1.0,) * 4, (1.0,) * 4),
+        energy=energy, repr_dim=6, hidden=(8,), layer_norm=True, rngs=nnx.Rngs(0),
+    )  # fmt: skip
+    critic.bias[...] = jnp.asarray(0.7)
+    if energy == "cosine":
+        critic.log_scale[...] = jnp.asarray(0.4)
+    parts = {
+        "films": rng.integers(0, 256, (ROLLOUTS, MOMENTS + 1, *of_pictures), np.uint8),
+        "goals": rng.integers(0, 256, (ROLLOUTS, *of_pictures), np.uint8),
+        "actions": rng.uniform(-1, 1, (*n, 4)),
+        "best": rng.uniform(-1, 1, (*n, 4)),
+        "success": np.arange(MOMENTS) > np.array([[3], [7], [99]]),
+    }
+    return widgets.RolloutPlayer(critic, **parts | kwargs), critic, parts
+
+
 PSI = np.append(ROOMS.cells, RNG.normal(size=(ROOMS.n_states, 3)), 1)
 SEEDS = {
     group: {
@@ -113,6 +140,7 @@ MAKE = {
     "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
     "seeds": lambda **kw: widgets.SeedDraw(SEEDS, **kw),
     "action-plane": action_plane,
+    "rollout-player": lambda **kw: player(**kw)[0],
 }
 every_widget = pytest.mark.parametrize("name", MAKE)
 
@@ -497,6 +525,48 @@ def test_half_precision_is_read_as_numpy_reads_it(node):
     body = "return w.halves(new DataView(Uint16Array.from(given.bits).buffer))"
     found = node(MAKE["action-plane"](), body, bits=finite.tolist())
     np.testing.assert_array_equal(found, finite.view("<f2").astype(float))
+
+
+def values(critic, parts, r):
+    """Logits (T, R) of a rollout's moments for every goal."""
+    looks = parts["films"][r, :-1], parts["actions"][r], parts["goals"]
+    return np.asarray(critic(*map(jnp.asarray, looks)))
+
+
+@pytest.mark.parametrize("energy", ENERGIES)
+def test_rollout_player_numbers(node, energy):
+    widget, critic, parts = player(energy)
+    body = """
+      const all = w.readRollouts(model), range = (n) => [...Array(n).keys()];
+      return range(all.R).map((r) => ({
+        f: range(all.T).map((t) => range(all.R).map((g) => all.f(r, t, g))),
+        curve: all.curve(r, 0), path: all.path(r), goal: all.goalAt(r),
+        moves: range(all.T).map((t) => [0, 1].map((k) => all.action(k, r, t))),
+        ok: range(all.T + 1).map((t) => all.ok(r, t)),
+      }));
+    """
+    found, near = node(widget, body), {"atol": 1e-3, "rtol": 0}
+    seen = zip(parts["films"][:, :-1], parts["actions"], strict=True)
+    phi = np.stack([critic.phi(*map(jnp.asarray, pair)) for pair in seen])
+    psi = np.asarray(critic.psi(jnp.asarray(parts["goals"])))
+    plane = pca(np.concatenate([phi.reshape(-1, 6), psi]))
+    for r, got in enumerate(found):
+        f = values(critic, parts, r)
+        np.testing.assert_allclose(got["f"], f, **near)
+        np.testing.assert_allclose(got["curve"], f[:, 0], **near)
+        np.testing.assert_allclose(got["path"], plane(phi[r]), **near)
+        np.testing.assert_allclose(got["goal"], plane(psi[r : r + 1])[0], **near)
+        moves = np.stack([parts["actions"][r], parts["best"][r]], 1)
+        np.testing.assert_allclose(got["moves"], moves, atol=1e-6)
+        assert got["ok"] == [False, *parts["success"][r].tolist()]
+
+
+def test_rollout_player_ships_every_pixel():
+    widget, _, parts = player()
+    sheet = np.asarray(Image.open(io.BytesIO(widget.sheet)))
+    rows = sheet.reshape(ROLLOUTS, SIDE, -1, SIDE, 3).swapaxes(1, 2)
+    np.testing.assert_array_equal(rows[:, :-1], parts["films"])
+    np.testing.assert_array_equal(rows[:, -1], parts["goals"])
 
 
 # ---------------------------------------------------------------- in a browser
@@ -930,7 +1000,56 @@ def test_action_plane_is_dragged(mount):
     widget.actor = "b"
     says((0.01, 0.08), (x_0, -0.1))
     assert min(times[-3:]) < 1000 / 30
+
+
+def test_rollout_player_is_played(mount):
+    widget, critic, parts = player()
+    page, name = mount(widget, has_touch=True), "rollout-player"
+    page.wait_for_selector(f".crl-{name}[data-ready]")
+    film, curve = page.locator("canvas").nth(0), page.locator("canvas").nth(2)
+    film.focus()
+
+    def says(r, t, g):
+        found, k = data(page, name), min(t, MOMENTS - 1)
+        assert int(found["step"]) == t
+        assert float(found["f"]) == pytest.approx(
+            values(critic, parts, r)[k, g], abs=1e-3
+        )
+        np.testing.assert_allclose(
+            json.loads(found["best"]), parts["best"][r, k], atol=1e-6
+        )
+
+    says(0, 0, 0)
+    before = [drawn(page, name, k) for k in range(4)]
+    film.press("ArrowRight")
+    says(0, 1, 0)
+    after = [drawn(page, name, k) for k in range(4)]
+    assert all(now != was for now, was in zip(after, before, strict=True))
+    film.press("ArrowUp")
+    says(0, 11, 0)
+    page.get_by_role("slider").press("End")
+    says(0, MOMENTS, 0)
+    drag(page, curve, (0.9, 0.5), (0.005, 0.5))
+    says(0, 0, 0)
+    page.get_by_label("Ask the critic about").select_option("2")
+    says(0, 0, 2)
+    page.get_by_label("Rollout and its goal").select_option("1")
+    says(1, 0, 1)
+    page.get_by_role("button", name="Play").press("Enter")
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step > 2")
+    page.get_by_role("button", name="Pause").click()
+    step = int(data(page, name)["step"])
+    page.wait_for_timeout(300)
+    assert int(data(page, name)["step"]) == step
     assert page.errors == []
+
+
+@pytest.mark.browser
+def test_rollout_player_holds_still_for_who_asks_for_it(mount):
+    page, name = mount(player()[0], reduced_motion="reduce"), "rollout-player"
+    page.get_by_role("button", name="Skip 10 steps").click()
+    page.wait_for_timeout(300)
+    assert data(page, name)["step"] == "10"
 
 
 @pytest.mark.browser
@@ -1013,6 +1132,7 @@ def test_traits_round_trip(name):
             **{"state": AT["BinPick"][1], "goal": AT["BinPick"][0]},
             **{"actor": "b", "moved": "state"},
         },
+        "rollout-player": {"rollout": 2, "goal": 1, "t": MOMENTS},
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -1023,6 +1143,11 @@ def test_traits_round_trip(name):
 
 
 BAD = {
+    "rollout must lie in .0, 2.": lambda: MAKE["rollout-player"](rollout=3),
+    "t must lie in .0, 12.; got 13": lambda: MAKE["rollout-player"](t=13),
+    "best must lie in .-1, 1.": lambda: MAKE["rollout-player"](
+        best=np.full((ROLLOUTS, MOMENTS, 4), 1.5)
+    ),
     "gamma must lie inside": lambda: MAKE["sampler-explorer"](gamma=1.0),
     "gamma must lie": lambda: MAKE["free-offsets"](gamma=0.0),
     "gamma must": lambda: MAKE["occupancy-maze"](gamma=1.5),

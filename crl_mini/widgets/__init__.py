@@ -10,6 +10,7 @@ from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
 from crl_mini.widgets.representation_explorer.widget import RepresentationExplorer
+from crl_mini.widgets.rollout_player.widget import RolloutPlayer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 from crl_mini.widgets.seeds.widget import SeedDraw
 
@@ -21,6 +22,7 @@ __all__ = [
     "OccupancyMaze",
     "Planner",
     "RepresentationExplorer",
+    "RolloutPlayer",
     "SamplerExplorer",
     "SeedDraw",
 ]

@@ -184,10 +184,12 @@ export function choice(model, name, label, options) {
   return row;
 }
 
+/** A list to choose from for the trait `name`, of numbers or of texts. */
 export function select(model, name, label, options) {
   const input = h("select", {}, ...Object.entries(options).map(([value, text]) =>
     h("option", { value }, text)));
-  input.addEventListener("change", () => put(model, { [name]: input.value }));
+  const typed = (value) => (typeof model.get(name) === "number" ? Number(value) : value);
+  input.addEventListener("change", () => put(model, { [name]: typed(input.value) }));
   const row = h("label", { class: "crl-select" }, h("span", {}, label), input);
   row.sync = () => { input.value = model.get(name); };
   return row;

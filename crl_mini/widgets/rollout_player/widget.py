@@ -1,0 +1,118 @@
+"""Chapter 11: play a rollout, and watch critic, representation and action with it."""
+
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import traitlets
+from jaxtyping import Bool, Float, Shaped, UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from crl_mini import checks
+from crl_mini.critic import ENERGIES, Critic
+from crl_mini.evaluate import pca
+from crl_mini.plots import pictures
+from crl_mini.widgets.base import Name, Widget, named
+
+LARGEST = 1_000_000  # bytes of all pictures together
+SHOWN = 6  # frames in the picture for readers without JavaScript
+AXES = ("dx", "dy", "dz", "gripper")
+
+
+class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget")):
+    """A film strip of one rollout, with the picture of its goal at the end.
+
+    `critic` judges R rollouts of T steps from pictures: `films` (R, T + 1, H, W, 3),
+    `goals` (R, H, W, 3), the `actions` (R, T, 4) that were taken, other actions of the
+    same shape that the critic likes `best`, all in [-1, 1], and the `success` (R, T)
+    after each step. Shipped are pictures without loss, phi and psi; f is computed in
+    the page, for the goal of any of the rollouts: `goal` is the number of one, as
+    `rollout` is. Errors: ``ValueError`` for other shapes, and for more than 1 MB of
+    pictures.
+    """
+
+    sheet = traitlets.Bytes().tag(sync=True)  # WebP, a row a rollout, its goal last
+    shape = traitlets.List().tag(sync=True)  # [R, T, H, W, D]
+    phi = traitlets.Bytes().tag(sync=True)  # float32 (R, T, D)
+    psi = traitlets.Bytes().tag(sync=True)  # float32 (R, D)
+    projection = traitlets.Bytes().tag(sync=True)  # float32 mean (D,), axes (D, 2)
+    moves = traitlets.Bytes().tag(sync=True)  # float32 (2, R, T, 4): taken, best
+    reached = traitlets.Bytes().tag(sync=True)  # uint8 (R, T)
+    scale, bias = (traitlets.Float().tag(sync=True) for _ in range(2))
+    energy = Name("l2", named(*ENERGIES))
+    rollout, goal, t = (traitlets.Int(0).tag(sync=True) for _ in range(3))
+
+    def __init__(
+        self,
+        critic: Critic,
+        films: UInt8[np.ndarray, "R T1 H W 3"],
+        goals: UInt8[np.ndarray, "R H W 3"],
+        actions: Float[np.ndarray, "R T 4"],
+        best: Float[np.ndarray, "R T 4"],
+        success: Bool[np.ndarray, "R T"],
+        rollout: int = 0,
+        **kwargs,
+    ):
+        R, T = success.shape
+        checks.shaped("films", films, (R, T + 1, *goals.shape[1:]))
+        checks.shaped("goals", goals, (R, None, None, 3))
+        for name, x in (("actions", actions), ("best", best)):
+            checks.shaped(name, x, (R, T, len(AXES)))
+            if not abs(x).max() <= 1:
+                raise ValueError(f"{name} must lie in [-1, 1]; got {abs(x).max()}")
+        self.films, self.goals = films, goals
+        sheet = _sheet(films, goals)
+        checks.at_least("the number of bytes allowed", LARGEST, len(sheet))
+        look = jax.jit(critic.phi)
+        pairs = zip(films, actions, strict=True)
+        phi = np.stack([look(s[:-1], a) for s, a in pairs])  # (R, T, D)
+        psi = np.asarray(critic.psi(jnp.asarray(goals)))
+        plane = pca(np.concatenate([phi.reshape(R * T, -1), psi]))
+        scale = (
+            1.0 if critic.log_scale is None else float(np.exp(critic.log_scale[...]))
+        )
+        super().__init__(
+            sheet=sheet,
+            shape=[R, T, *goals.shape[1:3], phi.shape[-1]],
+            phi=_bytes(phi),
+            psi=_bytes(psi),
+            projection=_bytes(np.concatenate([plane.mean, plane.axes.ravel()])),
+            moves=_bytes(np.stack([actions, best])),
+            reached=success.astype(np.uint8).tobytes(),
+            scale=scale,
+            bias=float(critic.bias[...]),
+            energy=critic.energy,
+            rollout=rollout,
+            **{"goal": rollout, **kwargs},
+        )
+
+    @traitlets.validate("rollout", "goal", "t")
+    def _is_there(self, proposal) -> int:
+        name, value = proposal.trait.name, proposal.value
+        last = self.shape[1 if name == "t" else 0] - (name != "t")
+        if not 0 <= value <= last:
+            raise ValueError(f"{name} must lie in [0, {last}]; got {value}")
+        return value
+
+    def fallback(self) -> Figure:
+        """A few frames of the rollout, and its goal."""
+        moments = np.linspace(0, self.shape[1], SHOWN).astype(int)
+        strip = [*self.films[self.rollout, moments], self.goals[self.rollout]]
+        names = [*(f"step {t}" for t in moments), "goal"]
+        return pictures({f"rollout {self.rollout + 1}": strip}, names)
+
+
+def _bytes(x: Shaped[np.ndarray, "..."]) -> bytes:
+    return np.asarray(x, "<f4").tobytes()
+
+
+def _sheet(films: UInt8[np.ndarray, "R T1 H W 3"], goals) -> bytes:
+    """All pictures as one, a row a rollout: its film, then its goal."""
+    rows = np.concatenate([films, goals[:, None]], 1)  # (R, T + 2, H, W, 3)
+    R, n, H, W, _ = rows.shape
+    whole = rows.transpose(0, 2, 1, 3, 4).reshape(R * H, n * W, 3)
+    file = io.BytesIO()
+    Image.fromarray(whole).save(file, "WEBP", lossless=True, exact=True)
+    return file.getvalue()
