@@ -207,8 +207,10 @@ def test_monte_carlo_counts_every_future_of_every_visit(problem):
             for k in range(1, remaining + 1):
                 total[s[t], a[t], s[t + k]] += GAMMA ** (k - 1) / scale
     found = occupancy.monte_carlo_occupancy(states, actions, 5, 3, GAMMA)
-    np.testing.assert_allclose(found, total / visits[..., None])
-    np.testing.assert_allclose(found.sum(-1), 1)
+    seen = visits > 0
+    np.testing.assert_allclose(found[seen], total[seen] / visits[seen][:, None])
+    np.testing.assert_allclose(found[seen].sum(-1), 1)
+    assert seen.sum() > 10
 
 
 def test_monte_carlo_agrees_with_what_the_replay_draws():
@@ -236,7 +238,8 @@ def test_empirical_transitions_are_shares(problem):
             mine = [step[2] for step in here if step[1] == a]
             assert pi[s, a] == pytest.approx(len(mine) / len(here))
             for x in range(5):
-                assert P[s, a, x] == pytest.approx(mine.count(x) / len(mine))
+                share = mine.count(x) / max(len(mine), 1)
+                assert P[s, a, x] == pytest.approx(share)
 
 
 def test_what_was_never_recorded_is_zero():

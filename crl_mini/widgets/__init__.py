@@ -9,6 +9,7 @@ from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
+from crl_mini.widgets.stitching.widget import Stitching
 
 __all__ = [
     "DensityRatio",
@@ -17,4 +18,5 @@ __all__ = [
     "OccupancyMaze",
     "Planner",
     "SamplerExplorer",
+    "Stitching",
 ]
