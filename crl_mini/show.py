@@ -25,6 +25,7 @@ CHAPTERS = {
         "tanh-gaussian"
     ),
     "07-greedy": ("goal-conditioned-q best-of rise travel-cost midpoint graph-cost"),
+    "12-missing": "td-recursion monte-carlo empirical",
 }
 EQUATIONS = {eq: chapter for chapter, eqs in CHAPTERS.items() for eq in eqs.split()}
 

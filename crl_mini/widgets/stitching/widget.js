@@ -121,7 +121,7 @@ export default widget("stitching", TRAITS, (model, root) => {
       else if (phase ? drawing : walks().length || begin(pen())) extend(s);
     },
     read: (s) => { if (s !== cursor) { cursor = s; tape.paint(); } },
-    scene: () => ({ over: trails, start: model.get("start"), goal: model.get("goal"), read: cursor }),
+    scene: () => ({ over: trails, goal: model.get("goal"), read: cursor }),
   });
   tape.addEventListener("pointerleave", () => { cursor = undefined; tape.paint(); });
   tape.addEventListener("keydown", (event) => {
@@ -131,6 +131,8 @@ export default widget("stitching", TRAITS, (model, root) => {
   });
 
   function trails(context, centre, size, colour) {
+    const [row, column] = centre(model.get("start")); // a ring, for a number may stand inside
+    disc(context, column, row, size * 0.4, colour("paper"), colour("mark"));
     walks().forEach((walk, k) => {
       if (!model.get("used")[k]) return;
       const shift = ((k % 4) - 1.5) * 0.16 * size;
@@ -230,7 +232,7 @@ export default widget("stitching", TRAITS, (model, root) => {
     button("As at first", () => put(model, first)));
 
   const rows = table("What each estimate says and achieves",
-    ["futures", "p(★ | ●)", "greedy from ●", "cells that arrive"], METHODS);
+    ["futures", "p(★|●)", "greedy walk", "cells that arrive"], METHODS);
 
   function tell() {
     const s = hovered ?? model.get("goal");
