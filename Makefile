@@ -39,7 +39,7 @@ lab: $(STAMP)  ## open the chapters in JupyterLab
 notebooks: $(STAMP)  ## make the Colab twins (.ipynb) of the chapters
 	$(BIN)/python book/twins.py
 
-bench: $(STAMP)  ## run benchmarks/ here; rewrites results/ (12 minutes)
+bench: $(STAMP)  ## run benchmarks/ here; rewrites results/ (20 minutes)
 	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python "$$f" || exit 1; done
 
 doctor: $(STAMP)  ## say what will run here and how long it takes

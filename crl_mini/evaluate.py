@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Shaped
-from scipy.stats import bootstrap, norm, trim_mean
+from scipy.stats import bootstrap, norm, spearmanr, trim_mean
 from tqdm import tqdm
 
 from crl_mini import checks
@@ -180,3 +181,89 @@ def weighted_correlation(
     w = w / w.sum()
     x, y = x - (w * x).sum(), y - (w * y).sum()
     return float((w * x * y).sum() / np.sqrt((w * x**2).sum() * (w * y**2).sum()))
+
+
+def rank_correlation(
+    f: Shaped[np.ndarray, " T"], steps_to_go: Shaped[np.ndarray, " T"]
+) -> float:
+    """Spearman correlation of f with minus the steps to the goal, along one episode.
+
+    1 if f rises with every step towards the goal, -1 if it falls; 0 if f never changes.
+    Errors: ``ValueError`` for fewer than two steps, or equal `steps_to_go`.
+
+    Source: :eq:`rank-correlation`; Spearman (1904).
+    """
+    checks.at_least("steps", len(steps_to_go), 2)
+    checks.at_least("the range of steps_to_go", float(np.ptp(steps_to_go)), 1e-12)
+    return float(-spearmanr(f, steps_to_go).statistic) if np.ptp(f) else 0.0
+
+
+def retrieval(logits: Shaped[ArrayLike, "B C"], k: int = 1) -> float:
+    """How often a row's own goal is among its `k` highest logits; by chance k / B.
+
+    Ties are broken at random, in expectation: equal logits score exactly k / B.
+
+    Source: :eq:`retrieval`.
+    """
+    checks.square("logits", logits)
+    checks.at_least("k", k, 1)
+    logits = np.asarray(logits)
+    own = np.diag(logits)[:, None]
+    above, tied = (logits > own).sum(1), (logits == own).sum(1)
+    return float(np.clip((k - above) / tied, 0, 1).mean())
+
+
+def linear_probe(
+    features: Shaped[ArrayLike, "N F"],
+    targets: Shaped[ArrayLike, "N K"],
+    held_out: Bool[np.ndarray, " N"],
+    *,
+    ridge: float = 1e-3,
+) -> Float[np.ndarray, " K"]:
+    """R^2 of the best linear readout of each target, on the rows that are `held_out`.
+
+    1 is perfect, 0 no better than a constant; it may be negative. Features are
+    standardised by the rows that are fitted; `ridge` > 0 is the penalty on the weights
+    per fitted row. Rows that resemble each other (one episode, one place) belong on
+    one side. Errors: ``ValueError`` for fewer than two rows on a side, or a target
+    that is constant where it is held out.
+
+    Source: :eq:`probe`; Hoerl and Kennard (1970).
+    """
+    X, Y = np.asarray(features, float), np.asarray(targets, float)
+    fit = ~held_out
+    checks.at_least("rows on each side", int(min(fit.sum(), held_out.sum())), 2)
+    checks.at_least("a target's range", float(np.ptp(Y[held_out], 0).min()), 1e-12)
+    X = (X - X[fit].mean(0)) / np.maximum(X[fit].std(0), 1e-12)
+    middle = Y[fit].mean(0)
+    gram = X[fit].T @ X[fit] + ridge * fit.sum() * np.eye(X.shape[1])
+    w = np.linalg.solve(gram, X[fit].T @ (Y[fit] - middle))
+    wrong = Y - middle - X @ w
+    return 1 - (wrong[held_out] ** 2).mean(0) / Y[held_out].var(0)
+
+
+class Projection(NamedTuple):
+    """A linear map to the k directions in which the points x (N, D) vary most."""
+
+    mean: Float[np.ndarray, " D"]
+    axes: Float[np.ndarray, "D k"]
+    share: Float[np.ndarray, " k"]
+
+    def __call__(self, x: Shaped[ArrayLike, "N D"]) -> Float[np.ndarray, "N k"]:
+        """Coordinates of points along the axes."""
+        return (np.asarray(x) - self.mean) @ self.axes
+
+
+def pca(x: Shaped[ArrayLike, "N D"], k: int = 2) -> Projection:
+    """Principal axes of points, with the share of their variance along each.
+
+    Each axis points where its largest entry is positive, so that it repeats.
+
+    Source: :eq:`pca`; Pearson (1901).
+    """
+    x = np.asarray(x, float)
+    mean = x.mean(0)
+    _, sizes, axes = np.linalg.svd(x - mean, full_matrices=False)
+    largest = np.take_along_axis(axes, abs(axes).argmax(1)[:, None], 1)
+    axes, share = (axes * np.sign(largest))[:k].T, sizes**2 / (sizes**2).sum()
+    return Projection(mean, axes, share[:k])

@@ -606,3 +606,26 @@ def pictures(rows: Mapping[str, Array], columns: Sequence[str]) -> Figure:
     for ax, title in zip(axes[0], columns, strict=True):
         ax.set_title(title, loc="center", fontsize="small")
     return figure
+
+
+@styled
+def embeddings(
+    maze: GridMaze, panels: Mapping[str, Array], values: Array, *, label: str
+) -> Figure:
+    """Cells of a maze as points (S, 2) of a plane, coloured, neighbours linked.
+
+    Each panel has a scale of its own, the same along both of its axes.
+    """
+    n = len(panels)
+    figure, axes = plt.subplots(1, n, squeeze=False, figsize=(WIDTH, 2.4))
+    links = np.argwhere(np.triu(maze.distances == 1))  # (L, 2)
+    for ax, (title, points) in zip(axes.flat, panels.items(), strict=True):
+        points = np.asarray(points)
+        ax.plot(*points[links].transpose(2, 1, 0), color=WALL, lw=0.8, zorder=1)
+        look = {"c": values, "s": 16, "edgecolors": "black", "linewidths": 0.3}
+        image = ax.scatter(*points.T, **look)
+        ax.set(title=title, xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        ax.set(xlabel="first axis")
+    axes[0, 0].set(ylabel="second axis")
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8, aspect=25)
+    return figure

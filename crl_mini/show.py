@@ -24,6 +24,7 @@ CHAPTERS = {
         "energy-dot energy-l2 energy-cosine pairwise critic-loss actor-loss "
         "tanh-gaussian"
     ),
+    "06-representation": "rank-correlation retrieval probe pca",
     "07-greedy": ("goal-conditioned-q best-of rise travel-cost midpoint graph-cost"),
     "12-missing": "td-recursion monte-carlo empirical",
 }

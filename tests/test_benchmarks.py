@@ -14,10 +14,15 @@ import jax
 import numpy as np
 import pytest
 
+from crl_mini import results
+from crl_mini.train import Run
+
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import folders  # noqa: E402
 import learner  # noqa: E402
 import simulation  # noqa: E402
+import three_jobs  # noqa: E402
 from simulation import FETCH, ONE, OURS, PROCESSES, RAYS, Contender  # noqa: E402
 
 
@@ -170,7 +175,12 @@ def test_wrong_arguments_get_one_line(arguments, message, capsys):
 
 
 @pytest.mark.parametrize(
-    ("program", "option"), [("simulation", "--fetch-python"), ("learner", "--json")]
+    ("program", "option"),
+    [
+        ("simulation", "--fetch-python"),
+        ("learner", "--json"),
+        ("three_jobs", "--films"),
+    ],
 )
 def test_it_starts_as_a_program(program, option):
     command = [sys.executable, BENCHMARKS / f"{program}.py", "--help"]
@@ -296,4 +306,62 @@ def test_wrong_arguments_of_the_learner_get_one_line(arguments, message, capsys)
         learner.main(arguments)
     said = capsys.readouterr().err
     assert message in said
+    assert said.count("\n") == 1
+
+
+# The three jobs.
+
+
+@pytest.mark.parametrize(
+    ("agent", "obs"), [("crl", "pixels"), ("gcbc", "pixels"), ("crl", "state")]
+)
+def test_three_jobs_of_an_untrained_agent(agent, obs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(three_jobs, "RIVALS", 16)
+    monkeypatch.setattr(three_jobs, "CANDIDATES", 2)
+    run = folders.begun(tmp_path / "run", "Reach", agent=agent, obs=obs, data="play")
+    few = ["--films", "4", "--play", "2", "--out", str(tmp_path)]
+    assert three_jobs.main([str(run), *few]) == 0
+    rows = results.rows(tmp_path / "three-jobs.csv")
+    shown = capsys.readouterr().out
+    assert shown.count("\n") == len(rows)
+    of = {(r["training"], r["measure"], r["of"]): r["value"] for r in rows}
+    assert len(of) == len(rows)
+    features = ["tower"] if agent == "gcbc" else ["phi", "psi"]
+    for training in ("trained", "untrained"):
+        for name in features:
+            assert of[training, "probe of hand", name] <= 1
+        if agent == "gcbc":
+            assert not any("success" in key for key in of)
+            continue
+        assert of[training, "retrieval", "chance"] == 1 / 16
+        assert abs(of[training, "rank correlation", "f"]) <= 1
+        assert of[training, "rise", "hand"] >= 0
+        assert ((training, "rise", "pixels") in of) == (obs == "pixels")
+    # begun() keeps the untrained networks, so both must be the same
+    for (training, *what), value in of.items():
+        if what[0] != "success":
+            assert (
+                of["untrained" if training == "trained" else "trained", *what] == value
+            )
+
+
+def test_the_experts_films_hold_what_it_did(tmp_path):
+    run = Run("Reach", "smoke", 0, tmp_path, obs="pixels", data="play")
+    films = three_jobs.Films(run, 4)
+    at, to = films.states[..., :3], films.goal_states[:, None, :3]
+    near = np.linalg.norm(at - to, axis=-1) < 0.03
+    for i, end in enumerate(films.until):
+        assert near[i, end]
+        assert not near[i, :end].any()
+    pictures = films.of(lambda x: x.reshape(len(x), -1)[:, :5], films.seen)
+    assert pictures.shape == (*films.seen.shape[:2], 5)
+    drawn = run.scene.draw(films.seen[2, :3]).reshape(3, -1)[:, :5]
+    np.testing.assert_array_equal(pictures[2, :3], drawn)
+
+
+def test_three_jobs_refuse_what_is_no_agent(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        three_jobs.main(["zoo:nobody"])
+    said = capsys.readouterr().err
+    assert "zoo:NAME must be one of" in said
     assert said.count("\n") == 1

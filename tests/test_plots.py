@@ -67,6 +67,9 @@ FIGURES = {
         xlabel="success",
     ),
     "rates": lambda: plots.rates({"a": (9, 10), "b": (0, 4)}, xlabel="success"),
+    "embeddings": lambda: plots.embeddings(
+        MAZE, {"a": MAZE.cells, "b": MAZE.cells**2}, M[0, 0], label="p"
+    ),
     "run_curves": lambda: plots.run_curves(
         X, {"a": [X, X + 1], "b": [X + 2]}, xlabel="x", ylabel="y"
     ),
@@ -278,3 +281,14 @@ def test_pictures_stand_in_labelled_rows_and_columns():
     assert shown == [0, 1, 2, 3, 4, 5]
     assert [ax.get_title() for ax in figure.axes[:3]] == ["a", "b", "c"]
     assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["start", "goal"]
+
+
+def test_embeddings_are_points_with_links_between_neighbours():
+    points = np.random.default_rng(0).normal(size=(MAZE.n_states, 2))
+    figure = plots.embeddings(MAZE, {"a": points}, M[0, 0], label="p")
+    (dots,) = figure.axes[0].collections
+    np.testing.assert_allclose(dots.get_offsets(), points)
+    np.testing.assert_allclose(dots.get_array(), M[0, 0])
+    drawn = {frozenset(map(tuple, x.get_xydata())) for x in figure.axes[0].lines}
+    near = np.argwhere(MAZE.distances == 1)
+    assert drawn == {frozenset((tuple(points[i]), tuple(points[j]))) for i, j in near}

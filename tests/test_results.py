@@ -165,6 +165,14 @@ def test_details_hold_every_seed_and_the_summary_one_cell_an_agent():
     assert both == f"{results.summary(MIXED)}\n\n{results.details(MIXED)}"
 
 
+def test_runs_from_pixels_stand_by_themselves():
+    found = cells(
+        results.summary([made("Push"), made("Push", obs="pixels", score=0.4)])
+    )
+    assert found["task"] == ("Push", "Push, pixels")
+    assert found["crl"][1] == "40.0%"
+
+
 def test_overall_takes_what_has_the_same_seeds_on_several_tasks():
     other = [made("Drawer", seed=k, score=s) for k, s in enumerate((0.4, 0.5, 0.6))]
     found = cells(results.overall([*MIXED, *other]))

@@ -25,7 +25,7 @@ from crl_mini.collect import load as load_data
 from crl_mini.envs.play import Wander
 from crl_mini.evaluate import rollout
 from crl_mini.files import REPLAY, load, text
-from crl_mini.train import Run, restored, updates
+from crl_mini.train import Run, command, restored, unfinished, updates
 
 MAZE = GridMaze("U")
 KEY = jax.random.key(3)
@@ -727,6 +727,17 @@ def test_a_sweep_goes_on_where_it_stopped(swept, tmp_path, monkeypatch, capsys):
     assert (second / "checkpoint.safetensors").read_bytes() != begun
     rows = (second / "metrics.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "5", "10"]
+
+
+def test_runs_from_pixels_have_folders_of_their_own(tmp_path):
+    more = {"data": "play", "preset": "smoke", "changes": {}, "out": tmp_path}
+    names = []
+    for obs in ("state", "pixels"):
+        (run,) = unfinished(["Reach"], ["gcbc"], [3], obs=obs, **more)
+        assert run.obs == obs
+        assert f"--obs={obs}" in command(run)
+        names.append(run.out.name)
+    assert names == ["Reach-play-gcbc-3", "Reach-pixels-play-gcbc-3"]
 
 
 def test_finished_runs_of_other_settings_are_not_taken_for_these(swept, capsys):

@@ -7,15 +7,20 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import traitlets
+from flax import nnx
 from ipywidgets.embed import embed_data
 from scipy import optimize, stats
 
 from crl_mini import occupancy, planning, widgets
-from crl_mini.envs.maze import GridMaze
+from crl_mini.critic import ENERGIES, Critic
+from crl_mini.encoders import Spec
+from crl_mini.envs.maze import GridMaze, PointMazeVector
+from crl_mini.evaluate import pca
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import SAMPLERS, offset_pmf
 from crl_mini.widgets import base
@@ -24,6 +29,31 @@ MOUNTER = Path(__file__).parents[1] / "book" / "assets" / "static-widgets.js"
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 8, 8)) + np.arange(6)[:, None, None] * (2 * np.eye(8) - 1)
 STEPS = np.arange(6) * 100
+
+
+def critics_of(maze="NineRooms", hidden=(16, 16), layer_norm=True, **changes):
+    """Fresh networks whose biases, norms and scales are not the trivial ones."""
+    env = PointMazeVector(1, maze, 10)
+    place = Spec.of(env.single_observation_space["observation"])
+    made = {}
+    for k, energy in enumerate(ENERGIES):
+        sizes = {"repr_dim": 6, "hidden": hidden, "layer_norm": layer_norm} | changes
+        one = Critic(place, Spec.of(env.single_action_space), energy=energy,
+                     rngs=nnx.Rngs(k), **sizes)  # fmt: skip
+        rng = np.random.default_rng(k)
+        for x in jax.tree.leaves(one, is_leaf=lambda x: isinstance(x, nnx.Param)):
+            x[...] = x[...] + jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype)
+        made[energy] = one
+    return made
+
+
+def explorer(maze="NineRooms", critics=None, **kwargs):
+    kwargs = {"state": [1.5, 1.5], "goal": [10.5, 10.5], "action": [0.6, -0.8]} | kwargs
+    return widgets.RepresentationExplorer(
+        critics_of(maze) if critics is None else critics, GridMaze(maze), **kwargs
+    )
+
+
 ROOMS = GridMaze("NineRooms")
 TRUTH = occupancy.discounted_occupancy(ROOMS.P, ROOMS.uniform_policy, 0.9)
 NOISY = np.log(TRUTH) + 0.5 * RNG.normal(size=TRUTH.shape)  # greedy gets stuck on it
@@ -34,6 +64,7 @@ MAKE = {
     "free-offsets": lambda **kw: widgets.FreeOffsets(GridMaze(), **kw),
     "sampler-explorer": lambda **kw: widgets.SamplerExplorer(**kw),
     "logits-scrubber": lambda **kw: widgets.LogitsScrubber(LOGITS, STEPS, **kw),
+    "representation-explorer": explorer,
     "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
     "stitching": lambda **kw: widgets.Stitching(HALL, TAPES, goal=6, **kw),
 }
@@ -259,6 +290,43 @@ def test_logits_survive_shipping(node):
         np.testing.assert_allclose(got["logits"], true.ravel(), atol=tolerance)
         assert got["accuracy"] == (true.argmax(1) == np.arange(8)).mean()
         assert got["nce"] == pytest.approx(loss_of("nce", true), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("maze", "hidden", "norm"), [("NineRooms", (16, 16), True), ("U", (9,), False)]
+)
+def test_networks_in_the_page_are_those_of_python(node, maze, hidden, norm):
+    critics = critics_of(maze, hidden, norm)
+    widget = explorer(maze, critics, state=[1.3, 1.9], goal=[2.25, 1.5])
+    body = """
+      const critics = w.readCritics(model), { points } = w.places(model.get("cells"));
+      const s = model.get("state"), a = model.get("action"), g = model.get("goal");
+      return Object.fromEntries(Object.entries(critics).map(([name, c]) => {
+        const phi = c.phi([s], [a]), fine = c.psi(points);
+        const over = c.phi(points, points.map(() => a)), psi = c.psi([g]);
+        return [name, { points, phi, psi,
+          goals: points.map((_, k) => c.f(phi, fine, 0, k)),
+          states: points.map((_, k) => c.f(over, psi, k, 0)),
+          at: c.project(phi, 0), plane: points.map((_, k) => c.project(fine, k)) }];
+      }));
+    """
+    found = node(widget, body)
+    s, a, g = (jnp.array([x]) for x in (widget.state, widget.action, widget.goal))
+    near = {"atol": 1e-4, "rtol": 0}
+    for energy, c in critics.items():
+        got = found[energy]
+        points = jnp.array(got["points"], jnp.float32)
+        assert len(points) == 25 * GridMaze(maze).n_states
+        np.testing.assert_allclose(got["phi"], c.phi(s, a)[0], **near)
+        np.testing.assert_allclose(got["psi"], c.psi(g)[0], **near)
+        np.testing.assert_allclose(got["goals"], c(s, a, points)[0], **near)
+        everywhere = c(points, a.repeat(len(points), 0), g)[:, 0]
+        np.testing.assert_allclose(got["states"], everywhere, **near)
+        unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+        drawn = unit if energy == "cosine" else np.asarray
+        plane = pca(drawn(c.psi(jnp.asarray(GridMaze(maze).cells[:, ::-1] + 0.5))))
+        np.testing.assert_allclose(got["plane"], plane(drawn(c.psi(points))), **near)
+        np.testing.assert_allclose(got["at"], plane(drawn(c.phi(s, a)))[0], **near)
 
 
 @pytest.mark.parametrize("limit", [0.5, 3.0, 6.0])
@@ -571,6 +639,69 @@ def test_logits_scrubber_is_scrubbed(mount):
 
 
 @pytest.mark.browser
+def test_representation_explorer_is_dragged(mount):
+    """Markers follow the pointer, the critic follows them, thirty times a second."""
+    critics, name, times = (
+        critics_of(hidden=(64, 64), repr_dim=16),
+        "representation-explorer",
+        [],
+    )
+    page = mount(explorer(critics=critics), has_touch=True)
+    canvas = page.locator("canvas").first
+    place = lambda x, y: ((x - 0.6) / 11.8, (y - 0.6) / 11.8)  # noqa: E731
+
+    def says(energy, s, a, g):
+        found = data(page, name)
+        seen = [json.loads(found[key]) for key in ("state", "action", "marked")]
+        for got, expected in zip(seen, (s, a, g), strict=True):
+            np.testing.assert_allclose(got, expected, atol=0.02)
+        s, a, g = (jnp.array([x]) for x in seen)
+        c, ring = critics[energy], np.arange(16) * np.pi / 8
+        assert float(found["f"]) == pytest.approx(float(c(s, a, g)[0, 0]), abs=1e-4)
+        turns = jnp.stack([jnp.cos(ring), jnp.sin(ring)], 1)
+        around = c(s.repeat(16, 0), turns, g)[:, 0]
+        assert int(found["best"]) == int(around.argmax())
+        times.append(float(found["milliseconds"]))
+
+    says("dot", (1.5, 1.5), (0.6, -0.8), (10.5, 10.5))
+    pictures = lambda: [drawn(page, name, k) for k in (0, 2)]  # noqa: E731
+    before = pictures()
+    drag(page, canvas, place(1.5, 1.5), place(6.5, 2.5))  # the state
+    says("dot", (6.5, 2.5), (0.6, -0.8), (10.5, 10.5))
+    assert all(
+        drawn(page, name, k) != was for k, was in zip((0, 2), before, strict=True)
+    )
+    drag(page, canvas, place(10.5, 10.5), place(2.2, 9.6))  # the goal
+    says("dot", (6.5, 2.5), (0.6, -0.8), (2.2, 9.6))
+    drag(page, canvas, place(7.04, 1.78), place(6.5, 2.95))  # the action
+    says("dot", (6.5, 2.5), (0, 0.5), (2.2, 9.6))
+    drag(page, canvas, place(2.2, 9.6), place(4.5, 9.5))  # a wall
+    assert json.loads(data(page, name)["marked"])[0] < 4
+    page.touchscreen.tap(*tap_at(canvas, place(2.5, 1.5)))  # it jumps
+    says("dot", (6.5, 2.5), (0, 0.5), (2.5, 1.5))
+    canvas.press("ArrowRight")
+    says("dot", (6.5, 2.5), (0, 0.5), (2.75, 1.5))
+    page.locator("input[value=cosine]").check(force=True)
+    page.locator("input[value=states]").check(force=True)
+    says("cosine", (6.5, 2.5), (0, 0.5), (2.75, 1.5))
+    page.locator("input[value=action]").check(force=True)
+    for _ in range(12):
+        canvas.press("ArrowLeft")
+    says("cosine", (6.5, 2.5), (-1, 0.5), (2.75, 1.5))
+    page.locator("input[value=l2]").check(force=True)
+    page.locator("input[value=state]").check(force=True)
+    for _ in range(5):
+        canvas.press("ArrowDown")
+    says("l2", (6.5, 3.75), (-1, 0.5), (2.75, 1.5))
+    assert min(times[-3:]) < 1000 / 30  # of the dearer landscape, f(., a, g)
+    assert page.errors == []
+
+
+def tap_at(canvas, share):
+    box = canvas.bounding_box()
+    return box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"]
+
+
 def test_planner_is_dragged(mount):
     start, goal = ROOMS.index(1, 1), ROOMS.index(11, 11)
     widget, name = MAKE["planner"](start=start), "planner"
@@ -692,7 +823,9 @@ def test_looks(mount):
     pictures = [drawn(page, name, -1) for name in MAKE]
     found = Axe().run(page).response["violations"]
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    page.wait_for_function("document.querySelectorAll('.crl-dark').length === 7")
+    page.wait_for_function(
+        "n => document.querySelectorAll('.crl-dark').length === n", arg=len(MAKE)
+    )
     for root, was in zip(roots.all(), light, strict=True):
         assert was == "rgb(255, 255, 255)"
         assert max(map(int, re.findall(r"\d+", root.evaluate(colour)))) < 60
@@ -742,6 +875,10 @@ def test_traits_round_trip(name):
         "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
         "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},
         "logits-scrubber": {"k": 2, "loss": "infonce"},
+        "representation-explorer": {
+            **{"state": [2.5, 2.0], "action": [0.0, 1.0], "goal": [1.1, 9.5]},
+            **{"energy": "cosine", "over": "states", "moved": "goal"},
+        },
         "planner": {"goal": 3, "start": 5, "plan": "graph", "held": "start"},
         "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
     }[name]
@@ -775,6 +912,22 @@ BAD = {
     "logits must be finite": lambda: widgets.LogitsScrubber(LOGITS * np.inf, STEPS),
     "logits must hold at most": lambda: widgets.LogitsScrubber(
         np.zeros((2, 256, 256)), [0, 1]
+    ),
+    "state must be .x, y. in a free": lambda: explorer(state=[4.5, 1.5]),
+    "goal must be .x, y. in a free": lambda: explorer(goal=[-1.0, 1.5]),
+    "action must lie": lambda: explorer(action=[0.0, 1.1]),
+    "action must have shape": lambda: explorer(action=[0.0]),
+    "energy must be one of dot, l2": lambda: explorer(energy="L2"),
+    "energy must be one of dot; got": lambda: explorer(
+        critics={"dot": critics_of()["dot"]}, energy="l2"
+    ),
+    "critics must be one of": lambda: explorer(critics={"L2": critics_of()["l2"]}),
+    "critics.'l2'. must be a critic": lambda: explorer(
+        critics={"l2": critics_of()["dot"]}
+    ),
+    "a point in U": lambda: explorer("U", critics_of()),
+    "critics must hold at most": lambda: explorer(
+        critics=critics_of(hidden=(256, 256))
     ),
     "plan must be one of greedy": lambda: MAKE["planner"](plan="best"),
     "held must be one of goal": lambda: MAKE["planner"](held="mouse"),

@@ -8,6 +8,7 @@ from crl_mini.widgets.free_offsets.widget import FreeOffsets
 from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
+from crl_mini.widgets.representation_explorer.widget import RepresentationExplorer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 from crl_mini.widgets.stitching.widget import Stitching
 
@@ -17,6 +18,7 @@ __all__ = [
     "LogitsScrubber",
     "OccupancyMaze",
     "Planner",
+    "RepresentationExplorer",
     "SamplerExplorer",
     "Stitching",
 ]

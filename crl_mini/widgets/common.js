@@ -279,6 +279,18 @@ export function disc(context, x, y, radius, fill, stroke) {
   context.stroke();
 }
 
+export function star(context, x, y, radius, fill) {
+  context.beginPath();
+  for (let k = 0; k < 10; k++) {
+    const r = k % 2 ? radius * 0.45 : radius, angle = (k * Math.PI) / 5 - Math.PI / 2;
+    context.lineTo(x + r * Math.cos(angle), y + r * Math.sin(angle));
+  }
+  context.closePath();
+  Object.assign(context, { fillStyle: fill, strokeStyle: "#ffffff", lineWidth: 1.5 });
+  context.stroke();
+  context.fill();
+}
+
 /** The colour scale below a heat map; labels() are the texts at its low end, middle, top. */
 export function colourBar(labels) {
   const node = picture("height: 36px", (context, width, _, colour) => {

@@ -104,18 +104,6 @@ function arrows(context, maze, s, actions, x, y, size, ink) {
   }
 }
 
-function star(context, x, y, radius, fill) {
-  context.beginPath();
-  for (let k = 0; k < 10; k++) {
-    const r = k % 2 ? radius * 0.45 : radius, angle = (k * Math.PI) / 5 - Math.PI / 2;
-    context.lineTo(x + r * Math.cos(angle), y + r * Math.sin(angle));
-  }
-  context.closePath();
-  Object.assign(context, { fillStyle: fill, strokeStyle: "#ffffff", lineWidth: 1.5 });
-  context.stroke();
-  context.fill();
-}
-
 /**
  * The canvas of a maze. scene() says what to draw:
  * { fill(s), ink(s), arrows(s), broken(s), over(context, centre, size, colour), goal,

@@ -1,0 +1,244 @@
+"""What does a trained agent know? The three jobs of the one objective, in numbers.
+
+For each agent given, on episodes that it never saw:
+
+* representation: can hand and object be read off it by a linear map (R^2)?
+* model: is a row's true future first among 256 futures of play?
+* future reward: does f rise with every step of a scripted expert towards its goal?
+* detour: how far does the distance to the goal rise along the expert's film, as a part
+  of the first distance, in pixels, in the hand's position, in the representation?
+* acting without the actor: success of the best of some actions under f.
+
+Controls: the same networks without training; of other agents, from pixels, what their
+tower makes of a picture. Episodes are held out whole.
+
+    python benchmarks/three_jobs.py zoo:binpick-state-crl runs/other --out results
+"""
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from crl_mini import checks, planning, zoo
+from crl_mini.__main__ import Parser
+from crl_mini.collect import collect
+from crl_mini.critic import paired
+from crl_mini.envs.play import Expert
+from crl_mini.envs.tabletop import HAND, OBJECT, TASKS
+from crl_mini.evaluate import linear_probe, rank_correlation, retrieval, rollout, wilson
+from crl_mini.files import device, table, text, versions, write
+from crl_mini.replay import Replay
+from crl_mini.train import Run, restored
+
+FILMS, PLAY, RIVALS, CANDIDATES = 60, 100, 256, 16
+SEED = 40_000  # of episodes that no training and no test has used
+CHUNK = 1000  # pictures that a network looks at in one go
+
+
+class Films:
+    """Scripted experts at work: what they saw, where all things were, what they did."""
+
+    def __init__(self, run: Run, n: int):
+        with closing(run.make(n)) as env:
+            expert, states = Expert(env), []
+
+            def watched(s, g, key):
+                states.append(env.unwrapped.state)
+                return expert(s, g, key)
+
+            done = rollout(env, watched, TASKS[run.name].length, seed=SEED)
+            self.states = np.stack([*states, env.unwrapped.state], 1)  # (N, T + 1, S)
+            self.goal_states = env.unwrapped.goal_state
+        self.actions = np.concatenate([done.actions, 0 * done.actions[:, :1]], 1)
+        self.seen, self.goals = done.observations, done.goals
+        self.scene = run.scene
+        first = done.success.argmax(1) + 1  # steps until the goal is reached
+        self.until = np.where(done.success.any(1), first, done.success.shape[1])
+
+    def of(self, network: Callable, *arrays) -> np.ndarray:
+        """Outputs of a network for all moments, pictures drawn a chunk at a time."""
+        flat = [np.asarray(x).reshape(-1, *x.shape[2:]) for x in arrays]
+        parts = []
+        for i in range(0, len(flat[0]), CHUNK):
+            rows = [x[i : i + CHUNK] for x in flat]
+            parts.append(np.asarray(network(*map(self.drawn, rows))))
+        return np.concatenate(parts).reshape(*arrays[0].shape[:2], -1)
+
+    def drawn(self, x):
+        """Pictures of poses; anything else as it is."""
+        return self.scene.draw(x) if self.scene is not None and x.ndim == 3 else x
+
+    @property
+    def goal_at_each_step(self) -> np.ndarray:
+        """The goal, once for every moment."""
+        return np.repeat(self.goals[:, None], self.seen.shape[1], 1)
+
+
+def features(agent, films: Films) -> dict[str, np.ndarray]:
+    """Representations (N, T + 1, F) of every moment."""
+    network = getattr(agent, "critic", agent.actor)
+    if hasattr(network, "psi"):
+        phi, psi = jax.jit(network.phi), jax.jit(network.psi)
+        return {
+            "phi": films.of(phi, films.seen, films.actions),
+            "psi": films.of(psi, films.seen),
+        }
+    if films.scene is None:
+        return {}
+    stacked = 2 if network is agent.actor else 1  # it sees state and goal together
+    tower = jax.jit(lambda s: network.eyes(jnp.concatenate([s] * stacked, -1)))
+    return {"tower": films.of(tower, films.seen)}
+
+
+def probed(agent, films: Films) -> Iterator[dict]:
+    """R^2 of the hand's and the object's position, on held-out episodes."""
+    n, length = films.seen.shape[:2]
+    held_out = np.repeat(np.arange(n) % 2 == 0, length)
+    for name, x in features(agent, films).items():
+        for what, part in (("hand", HAND), ("object", OBJECT)):
+            if not films.goal_states[:, part].size:
+                continue  # Reach has no object
+            x, y = (z.reshape(n * length, -1) for z in (x, films.states[..., part]))
+            score = linear_probe(x, y, held_out, ridge=1e-3).mean()
+            yield {"measure": f"probe of {what}", "of": name, "value": float(score)}
+
+
+def retrieved(run: Run, agent, n: int) -> Iterator[dict]:
+    """Share of futures of fresh play found among `RIVALS`, with the level of chance."""
+    kind = "state" if run.obs == "state" else "poses"
+    data = collect(run.name, kind, episodes=n, seed=SEED, progress=False)
+    replay = Replay.from_trajectories(data.observations, data.actions, scene=run.scene)
+    found = []
+    for k in range(8):
+        s, a, g, *_ = replay.sample(jax.random.key(k), RIVALS, run.settings.gamma)
+        found.append(retrieval(agent.critic(s, a, g)))
+    yield {"measure": "retrieval", "of": f"1 of {RIVALS}", "value": np.mean(found)}
+    yield {"measure": "retrieval", "of": "chance", "value": 1 / RIVALS}
+
+
+def followed(agent, films: Films) -> Iterator[dict]:
+    """How f ranks the moments of each film until the goal is reached."""
+    critic = agent.critic
+
+    @jax.jit
+    def value(s, a, g):
+        return critic.logits(critic.phi(s, a), critic.psi(g), pairs=paired)
+
+    f = films.of(value, films.seen, films.actions, films.goal_at_each_step)[..., 0]
+    ranks = [
+        rank_correlation(f[i, :end], np.arange(end, 0, -1.0))
+        for i, end in enumerate(films.until)
+        if end > 1
+    ]
+    yield {"measure": "rank correlation", "of": "f", "value": float(np.mean(ranks))}
+
+
+def detours(agent, films: Films) -> Iterator[dict]:
+    """Median over the films of the largest rise of each distance to the goal."""
+    spaces = {"hand": (films.states[..., HAND], films.goal_states[:, HAND])}
+    if films.scene is not None:
+        pixels = films.of(lambda x: x.reshape(len(x), -1), films.seen)
+        goals = films.of(lambda x: x.reshape(len(x), -1), films.goals[:, None])
+        spaces["pixels"] = (pixels, goals[:, 0])
+    psi = jax.jit(agent.critic.psi)
+    goals = films.of(psi, films.goals[:, None])[:, 0]
+    spaces |= {name: (x, goals) for name, x in features(agent, films).items()}
+    for name, (film, goal) in spaces.items():
+        curves = planning.distances(film, goal)
+        rises = [
+            planning.largest_rise(curve[None, : end + 1])[0] / curve[0]
+            for curve, end in zip(curves, films.until, strict=True)
+        ]
+        yield {"measure": "rise", "of": name, "value": float(np.median(rises))}
+
+
+def acted(run: Run, agent, n: int) -> Iterator[dict]:
+    """Success at the end of the actor, and of the best of some actions."""
+    uniform = planning.uniform(4, CANDIDATES)
+    ways = {"actor's mode": run.policy(agent, "mode")}
+    ways[f"best of {CANDIDATES} uniform"] = planner(run, agent, uniform)
+
+    def drawn(s, g, key):
+        keys = jax.random.split(key, CANDIDATES)
+        return jax.vmap(lambda k: agent.act(s, g, key=k), out_axes=1)(keys)
+
+    ways[f"best of {CANDIDATES} of the actor"] = planner(run, agent, drawn)
+    for name, policy in ways.items():
+        length = run.spec.max_episode_steps
+        worked = run.episodes(policy, n, length, seed=SEED).at_end
+        low, high = wilson(int(worked.sum()), n)
+        value = {"value": float(worked.mean()), "low": low, "high": high}
+        yield {"measure": "success", "of": name} | value
+
+
+def planner(run: Run, agent, propose: Callable) -> Callable:
+    """The best of the proposed actions under f, for the environments of the run."""
+    policy = planning.planner(agent.critic, propose)
+
+    def act(s, g, key):
+        if run.scene is not None:
+            s, g = run.scene.draw(s), run.scene.draw(g)
+        return policy(s, g, key)
+
+    return act
+
+
+def rows_of(name: str, args: Namespace) -> list[dict]:
+    """All measurements of one agent, and of its networks without training."""
+    place, _, kept = name.partition("zoo:")
+    run, agent = zoo.load(kept) if kept and not place else restored(Path(name))
+    checks.one_of("task", run.name, TASKS)
+    films, rows = Films(run, args.films), []
+    about = {"task": run.name, "obs": run.obs, "data": run.data, "agent": run.agent}
+    for training, one in (("trained", agent), ("untrained", run.fresh())):
+        found = [*probed(one, films)]
+        if hasattr(getattr(one, "critic", None), "psi"):
+            found += [*retrieved(run, one, args.play), *followed(one, films)]
+            found += [*detours(one, films)]
+            if training == "trained":
+                found += [*acted(run, one, args.films)]
+        extra = {"seed": run.seed, "training": training}
+        rows += [about | extra | {"low": "", "high": ""} | row for row in found]
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; the exit status."""
+    parser = Parser(prog="three_jobs.py", description=__doc__.splitlines()[0])
+    known = [f"zoo:{name}" for name in zoo.names()]
+    about = "folders of runs, or zoo:NAME; without, all of the zoo"
+    parser.add_argument("agents", nargs="*", default=known, help=about)
+    parser.add_argument("--films", type=int, default=FILMS, help="of the expert")
+    parser.add_argument("--play", type=int, default=PLAY, help="episodes of play")
+    parser.add_argument("--out", type=Path, help="folder for three-jobs.csv and .json")
+    args, begun, rows = parser.parse_args(argv), time.perf_counter(), []
+    try:
+        checks.at_least("--films", args.films, 4)
+        checks.at_least("--play", args.play, 1)
+        for name in tqdm(args.agents, unit="agent", leave=False):
+            rows += rows_of(name, args)
+    except (ValueError, OSError) as problem:
+        parser.error(str(problem))
+    for row in rows:
+        print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+    if args.out:
+        names = " ".join(args.agents)
+        known = {"command": f"python benchmarks/three_jobs.py {names} --out results"}
+        minutes = round((time.perf_counter() - begun) / 60, 1)
+        known |= {"films": args.films, "play": args.play, "minutes": minutes}
+        known |= {"device": device(), "versions": versions()}
+        write(args.out / "three-jobs.csv", table(rows))
+        write(args.out / "three-jobs.json", text(known))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

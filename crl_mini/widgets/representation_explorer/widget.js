@@ -1,0 +1,285 @@
+// Two small networks, run in the page: phi(s, a), psi(g) and the critic over a maze.
+
+const FINE = 5; // places in a cell, along each side
+const EPSILON = 1e-6; // of the layer norm
+const DIRECTIONS = 16;
+const ARROW = 0.9; // cells, of an action of length one
+
+/** Cut a flat array into the layers of one tower, and say where the next one starts. */
+export function tower(flat, start, dIn, sizes, layerNorm) {
+  const layers = [];
+  let at = start, from = dIn;
+  const take = (n) => flat.subarray(at, (at += n));
+  sizes.forEach((to, k) => {
+    const layer = { from, to, w: take(from * to), b: take(to) };
+    layer.hidden = k < sizes.length - 1;
+    if (layer.hidden && layerNorm) Object.assign(layer, { scale: take(to), shift: take(to) });
+    layers.push(layer);
+    from = to;
+  });
+  return { layers, end: at };
+}
+
+/** The outputs (n, D) of a tower for inputs (n, d): dense, layer norm, ReLU, ..., dense. */
+export function forward({ layers }, inputs, n) {
+  let x = inputs;
+  for (const { from, to, w, b, scale, shift, hidden } of layers) {
+    const y = new Float64Array(n * to);
+    for (let r = 0; r < n; r++) {
+      const row = y.subarray(r * to, (r + 1) * to);
+      row.set(b);
+      for (let i = 0; i < from; i++) {
+        const value = x[r * from + i];
+        if (value === 0) continue; // half of what a ReLU lets through
+        for (let j = 0, k = i * to; j < to; j++, k++) row[j] += value * w[k];
+      }
+      if (scale) normalise(row, scale, shift);
+      if (hidden) for (let j = 0; j < to; j++) if (row[j] < 0) row[j] = 0;
+    }
+    x = y;
+  }
+  return x;
+}
+
+function normalise(row, scale, shift) {
+  const n = row.length;
+  let mean = 0, square = 0;
+  for (let j = 0; j < n; j++) mean += row[j] / n;
+  for (let j = 0; j < n; j++) square += (row[j] - mean) ** 2 / n;
+  const by = 1 / Math.sqrt(square + EPSILON);
+  for (let j = 0; j < n; j++) row[j] = (row[j] - mean) * by * scale[j] + shift[j];
+}
+
+const dot = (x, y, i, j, D) => {
+  let total = 0;
+  for (let k = 0; k < D; k++) total += x[i * D + k] * y[j * D + k];
+  return total;
+};
+
+/** The energy of vector i of x with vector j of y. */
+export const ENERGY = {
+  dot,
+  l2: (x, y, i, j, D) => {
+    let total = 0;
+    for (let k = 0; k < D; k++) total += (x[i * D + k] - y[j * D + k]) ** 2;
+    return -Math.sqrt(Math.max(total, 1e-12));
+  },
+  cosine: (x, y, i, j, D) => dot(x, y, i, j, D) /
+    Math.sqrt((dot(x, x, i, i, D) + 1e-12) * (dot(y, y, j, j, D) + 1e-12)),
+};
+
+/** The critics that Python shipped, by the names of their energies. */
+export function readCritics(model) {
+  const names = model.get("energies"), sizes = model.get("sizes"), D = sizes.at(-1);
+  const norm = model.get("layer_norm"), flat = array(Float32Array, model.get("weights"));
+  const planes = array(Float32Array, model.get("projections"));
+  const [rows, columns] = model.get("shape");
+  const scaled = ([x, y]) => [(2 * x) / columns - 1, (2 * y) / rows - 1];
+  const constants = flat.subarray(flat.length - 2 * names.length);
+  let at = 0;
+  return Object.fromEntries(names.map((name, k) => {
+    const towers = [4, 2].map((dIn) => {
+      const found = tower(flat, at, dIn, sizes, norm);
+      at = found.end;
+      return found;
+    });
+    const [bias, logScale] = constants.subarray(2 * k, 2 * k + 2);
+    const plane = planes.subarray(3 * D * k, 3 * D * (k + 1)), energy = ENERGY[name];
+    return [name, {
+      D,
+      /** phi (n, D) of places and actions, lists of pairs. */
+      phi: (s, a) => forward(towers[0],
+        Float64Array.from(s.flatMap((p, i) => [...scaled(p), ...a[i]])), s.length),
+      /** psi (n, D) of places. */
+      psi: (g) => forward(towers[1], Float64Array.from(g.flatMap(scaled)), g.length),
+      /** The logit of phi number i and psi number j. */
+      f: (phi, psi, i, j) => Math.exp(logScale) * energy(phi, psi, i, j, D) + bias,
+      /** Where vector i is drawn: in the plane of the largest variance of psi. */
+      project: (x, i) => {
+        const length = name === "cosine" ? Math.sqrt(dot(x, x, i, i, D)) : 1;
+        return [0, 1].map((axis) => {
+          let total = 0;
+          for (let d = 0; d < D; d++) {
+            total += (x[i * D + d] / length - plane[d]) * plane[D + 2 * d + axis];
+          }
+          return total;
+        });
+      },
+    }];
+  }));
+}
+
+/** FINE x FINE places in every free cell, and the pixel (column, row) of each. */
+export function places(cells) {
+  const points = [], pixels = [];
+  const inner = [...Array(FINE).keys()];
+  cells.forEach(([r, c]) => inner.forEach((i) => inner.forEach((j) => {
+    points.push([c + (j + 0.5) / FINE, r + (i + 0.5) / FINE]);
+    pixels.push([c * FINE + j, r * FINE + i]);
+  })));
+  return { points, pixels };
+}
+
+/** Actions of length one around the circle, from the right, clockwise on the screen. */
+export const compass = [...Array(DIRECTIONS).keys()].map((k) =>
+  [Math.cos, Math.sin].map((turn) => turn((2 * Math.PI * k) / DIRECTIONS)));
+
+const RAMP = [...Array(256).keys()].map((k) => viridis(k / 255).fill.match(/\d+/g).map(Number));
+
+/** Lowest and highest of many numbers. */
+const range = (xs) => xs.reduce(([a, b], x) => [Math.min(a, x), Math.max(b, x)],
+  [Infinity, -Infinity]);
+
+const TRAITS = ["state", "action", "goal", "energy", "over", "moved"];
+
+export default widget("representation-explorer", TRAITS, (model, root) => {
+  const critics = readCritics(model), cells = model.get("cells");
+  const [rows, columns] = model.get("shape"), said = readout();
+  const { points, pixels } = places(cells), middles = cells.map(([r, c]) => [c + 0.5, r + 0.5]);
+  const key = ([x, y]) => Math.floor(y) * columns + Math.floor(x);
+  const numbers = new Map(middles.map((p, k) => [key(p), k]));
+  const free = ([x, y]) => x >= 0 && x < columns && numbers.has(key([x, y]));
+  const repeated = (x, n) => Array(n).fill(x);
+  const links = middles.flatMap((p, k) => [[1, 0], [0, 1]]
+    .map((step) => numbers.get(key([p[0] + step[0], p[1] + step[1]])))
+    .filter((other) => other !== undefined).map((other) => [k, other]));
+  for (const critic of Object.values(critics)) { // what no drag changes
+    critic.finePsi = critic.psi(points);
+    const psi = critic.psi(middles);
+    critic.map = middles.map((_, k) => critic.project(psi, k));
+    const rays = compass.filter((_, k) => k % 4 === 0).flatMap((a) => {
+      const phi = critic.phi(middles, repeated(a, middles.length));
+      return middles.map((_, k) => critic.project(phi, k));
+    });
+    const all = [...critic.map, ...rays];
+    critic.box = [0, 1].map((axis) => range(all.map((p) => p[axis])));
+  }
+  let values, ends = [0, 0, 0], spots, begun;
+
+  function compute() {
+    const critic = critics[model.get("energy")];
+    const s = model.get("state"), a = model.get("action"), g = model.get("goal");
+    const psi = critic.psi([g]), phi = critic.phi(repeated(s, 1 + DIRECTIONS), [a, ...compass]);
+    const overGoals = model.get("over") === "goals";
+    const others = overGoals ? critic.finePsi : critic.phi(points, repeated(a, points.length));
+    values = Float64Array.from(points, (_, k) =>
+      (overGoals ? critic.f(phi, others, 0, k) : critic.f(others, psi, k, 0)));
+    const [low, high] = range(values), ring = [...Array(1 + DIRECTIONS).keys()];
+    const f = ring.map((k) => critic.f(phi, psi, k, 0)), best = f.indexOf(Math.max(...f.slice(1)), 1);
+    ends = [low, (low + high) / 2, high].map((x) => fixed(x, 1));
+    spots = { best: best - 1, f: f[0], top: f[best], low, high, goal: critic.project(psi, 0),
+      phi: ring.map((k) => critic.project(phi, k)), critic };
+  }
+
+  // ---- the maze
+  const crop = 0.6, wide = columns - 2 * crop, high = rows - 2 * crop; // of the outer wall
+  const coarse = h("canvas", { width: columns * FINE, height: rows * FINE });
+  let size = 1;
+  const onScreen = ([x, y]) => [(x - crop) * size, (y - crop) * size];
+  const tip = () => model.get("state").map((x, k) => x + ARROW * model.get("action")[k]);
+  const canvas = picture(`aspect-ratio: ${wide} / ${high}`, (context, width, height, colour) => {
+    size = width / wide;
+    context.fillStyle = colour("wall");
+    context.fillRect(0, 0, width, height);
+    const dots = coarse.getContext("2d"), image = dots.createImageData(coarse.width, coarse.height);
+    const scale = 255 / Math.max(spots.high - spots.low, 1e-9);
+    pixels.forEach(([x, y], k) => {
+      const rgb = RAMP[Math.round((values[k] - spots.low) * scale)];
+      image.data.set([...rgb, 255], 4 * (y * coarse.width + x));
+    });
+    dots.putImageData(image, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(coarse, -crop * size, -crop * size, columns * size, rows * size);
+    const [sx, sy] = onScreen(model.get("state")), [tx, ty] = onScreen(tip());
+    for (const [shade, wideness] of [["#ffffff", 6], [colour("mark"), 3]]) {
+      line(context, [[sx, sy], [tx, ty]], shade, { width: wideness });
+    }
+    disc(context, tx, ty, size * 0.2, "#ffffff", colour("mark"));
+    disc(context, sx, sy, size * 0.34, colour("mark"), "#ffffff");
+    star(context, ...onScreen(model.get("goal")), size * 0.5, colour("mark"));
+  });
+
+  /** What a press takes: the marker within reach, or else the chosen one jumps there. */
+  function nearest(place) {
+    const far = (p) => Math.hypot(p[0] - place[0], p[1] - place[1]);
+    const marks = [["action", tip()], ["state", model.get("state")], ["goal", model.get("goal")]];
+    const [name, where] = marks.reduce((a, b) => (far(b[1]) < far(a[1]) ? b : a));
+    return far(where) < 0.8 ? name : model.get("moved");
+  }
+  function moveTo(place, moved) {
+    const s = model.get("state"), a = place.map((x, k) => clamp((x - s[k]) / ARROW, -1, 1));
+    if (moved === "action") put(model, { moved, action: a });
+    else if (free(place)) put(model, { moved, [moved]: place });
+    else put(model, { moved });
+  }
+  draggable(canvas, (x, y, phase) => {
+    if (phase === "hover") return;
+    const place = [x / size + crop, y / size + crop];
+    moveTo(place, phase === "down" ? nearest(place) : model.get("moved"));
+  });
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application"); // it takes arrow keys: see maze.js
+  canvas.setAttribute("aria-roledescription", "maze");
+  canvas.addEventListener("keydown", (event) => {
+    const step = ARROW_KEYS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const moved = model.get("moved"), from = moved === "action" ? tip() : model.get(moved);
+    moveTo([from[0] + 0.25 * step[1], from[1] + 0.25 * step[0]], moved);
+  });
+
+  // ---- the plane
+  const plane = picture("aspect-ratio: 1 / 0.8", (context, width, height, colour) => {
+    const { critic, phi, goal } = spots, [[left, right], [low, top]] = critic.box, rim = 14;
+    const unit = Math.min((width - 2 * rim) / (right - left), (height - 2 * rim) / (top - low));
+    const at = ([x, y]) => [width / 2 + (x - (left + right) / 2) * unit,
+      height / 2 + (y - (low + top) / 2) * unit];
+    links.forEach(([i, j]) =>
+      line(context, [at(critic.map[i]), at(critic.map[j])], colour("line"), { width: 1 }));
+    critic.map.forEach((p) => disc(context, ...at(p), 2.5, colour("soft")));
+    line(context, [...phi.slice(1), phi[1]].map(at), colour("blue"), { width: 2 });
+    line(context, [at(phi[0]), at(goal)], colour("mark"), { width: 1.5, dash: [4, 4] });
+    star(context, ...at(goal), 10, colour("mark"));
+    disc(context, ...at(phi[0]), 6, colour("mark"), colour("paper"));
+    if (begun) root.dataset.milliseconds = performance.now() - begun; // numbers and pictures
+    begun = undefined;
+  });
+
+  const place = (p) => `(${p.map((x) => fixed(x, 2)).join(", ")})`;
+  const ways = ["right", "right and down", "down", "left and down", "left", "left and up",
+    "up", "right and up"];
+  function tell() {
+    const way = ways[Math.round((spots.best * ways.length) / DIRECTIONS) % ways.length];
+    said.textContent = `s ${place(model.get("state"))}, a ${place(model.get("action"))}, ` +
+      `g ${place(model.get("goal"))}: f = ${fixed(spots.f, 3)}. The best of ${DIRECTIONS} ` +
+      `directions is ${way}: f = ${fixed(spots.top, 3)}.`;
+  }
+
+  const names = { dot: "dot", l2: "L2", cosine: "cosine" };
+  return {
+    view: [canvas, colourBar(() => ends)],
+    controls: [
+      choice(model, "energy", "Energy",
+        Object.fromEntries(model.get("energies").map((name) => [name, names[name]]))),
+      choice(model, "over", "Colours", { goals: "f(s, a, ·)", states: "f(·, a, g)" }),
+      choice(model, "moved", "Arrow keys move", { state: "s", action: "a", goal: "g" }),
+      plane, said,
+    ],
+    caption: "Drag the disc (state), its arrow (action) or the star (goal), or focus the maze " +
+      "and press the arrow keys. Plane: psi of every cell, neighbours linked; disc: phi(s, a); " +
+      "blue: phi(s, ·) for all directions; star: psi(g). Colours span what is shown. " +
+      "In this plane, lengths mean nothing for the dot product.",
+    update() {
+      begun = performance.now();
+      compute();
+      tell();
+      const { textContent } = said;
+      canvas.say(`Maze coloured by the critic. ${textContent}`);
+      plane.say(`Plane of the representation. ${textContent}`);
+      Object.assign(root.dataset, { f: spots.f, best: spots.best, low: spots.low,
+        high: spots.high, at: JSON.stringify(spots.phi[0]), goal: JSON.stringify(spots.goal),
+        state: JSON.stringify(model.get("state")), action: JSON.stringify(model.get("action")),
+        marked: JSON.stringify(model.get("goal")) });
+    },
+  };
+});
