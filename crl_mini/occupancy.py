@@ -4,6 +4,8 @@ Arrays are indexed ``[s, a, g]`` and kept in double precision. ``P[s, a, x]`` is
 probability of moving to state ``x``; a policy ``pi[s, a]`` is a row of probabilities.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -11,6 +13,8 @@ from crl_mini import checks
 
 Transitions = Float[np.ndarray, "S A S"]
 Policy = Float[np.ndarray, "S A"]
+States = Iterable[Int[np.ndarray, "_"]]  # of each trajectory; lengths may differ
+Actions = Iterable[Int[np.ndarray, "_"]]
 
 
 def policy_transitions(P: Transitions, pi: Policy) -> Float[np.ndarray, "S S"]:
@@ -175,3 +179,63 @@ def optimal_q(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
         if (q.max(1) <= kept * (1 + 1e-9)).all():
             return q
         action = q.argmax(1)
+
+
+def backup(
+    P: Transitions, pi: Policy, M: Float[np.ndarray, "S A S"], gamma: float
+) -> Float[np.ndarray, "S A S"]:
+    """One sweep of temporal differences: M anew, from one step and M at the next state.
+
+    Repeated from any start it converges to :func:`discounted_occupancy`; each sweep
+    divides the largest error by 1 / gamma or more.
+
+    Source: :eq:`td-recursion`; Blier et al. (2021).
+    """
+    return goal_reward(P, gamma) + gamma * P @ np.einsum("sa,sag->sg", pi, M)
+
+
+def monte_carlo_occupancy(
+    states: States, actions: Actions, n_states: int, n_actions: int, gamma: float
+) -> Float[np.ndarray, "S A S"]:
+    """Futures counted inside each trajectory, weighted as `Replay.sample` draws them.
+
+    A trajectory is T + 1 states and T actions. Offsets are geometric, truncated at its
+    end and renormalised. Rows ``M[s, a]`` sum to one, or are zero where (s, a) was
+    never recorded.
+
+    Source: :eq:`monte-carlo`.
+    """
+    checks.inside("gamma", gamma, 0, 1)
+    M = np.zeros((n_states, n_actions, n_states))
+    for s, a in zip(states, actions, strict=True):
+        checks.shaped("actions", a, (len(s) - 1,))
+        t = np.arange(len(a))
+        weight = np.tril(gamma ** np.abs(t[:, None] - t)).T  # gamma^(k - 1), else 0
+        weight /= weight.sum(1, keepdims=True)
+        np.add.at(M, (s[:-1, None], a[:, None], s[1:]), weight)
+    return _shares(M, M.sum(-1, keepdims=True))
+
+
+def empirical_transitions(
+    states: States, actions: Actions, n_states: int, n_actions: int
+) -> tuple[Transitions, Policy]:
+    """The world and the behaviour as recorded: shares of next states and of actions.
+
+    Rows of what was never recorded are zero: there the model ends, and so do the
+    futures that :func:`discounted_occupancy` computes from it.
+
+    Source: :eq:`empirical`.
+    """
+    N = np.zeros((n_states, n_actions, n_states))
+    for s, a in zip(states, actions, strict=True):
+        checks.shaped("actions", a, (len(s) - 1,))
+        np.add.at(N, (s[:-1], a, s[1:]), 1)
+    taken = N.sum(-1)
+    return _shares(N, taken[..., None]), _shares(taken, taken.sum(1, keepdims=True))
+
+
+def _shares(
+    count: Float[np.ndarray, "..."], total: Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
+    """Counts divided by totals, zero where nothing was counted."""
+    return np.divide(count, total, out=np.zeros_like(count), where=total > 0)

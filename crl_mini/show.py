@@ -31,6 +31,7 @@ CHAPTERS = {
         "wald wilson coverage seed-variance iqm bootstrap better expected-best"
     ),
     "11-pick": "picture-ratio chain",
+    "12-missing": "td-recursion monte-carlo empirical",
 }
 EQUATIONS = {eq: chapter for chapter, eqs in CHAPTERS.items() for eq in eqs.split()}
 

@@ -1,9 +1,10 @@
 """Exact answers against brute-force sums, simulation and first principles."""
 
+import jax
 import numpy as np
 import pytest
 
-from crl_mini import occupancy
+from crl_mini import Replay, occupancy
 from crl_mini.envs.maze import LAYOUTS, GridMaze
 
 GAMMA = 0.9
@@ -184,3 +185,95 @@ def test_every_improvement_helps_until_the_optimum(problem):
         assert (better >= V - 1e-12).all()
         V = better
     np.testing.assert_allclose(q, occupancy.optimal_q(P, GAMMA), atol=1e-12)
+
+
+def recorded(problem, n=300):
+    """Trajectories of different lengths in the small problem."""
+    P, pi = problem
+    rng = np.random.default_rng(3)
+    states, actions = [], []
+    for _ in range(n):
+        s, a = [rng.integers(4)], []  # state 4 is never a start
+        for _ in range(rng.integers(1, 7)):
+            a.append(rng.choice(3, p=pi[s[-1]]))
+            s.append(rng.choice(5, p=P[s[-1], a[-1]]))
+        states.append(np.array(s))
+        actions.append(np.array(a))
+    return states, actions
+
+
+def test_backups_lead_to_the_occupancy_and_only_there(problem):
+    P, pi = problem
+    exact = occupancy.discounted_occupancy(P, pi, GAMMA)
+    np.testing.assert_allclose(occupancy.backup(P, pi, exact, GAMMA), exact, atol=1e-14)
+    M = np.random.default_rng(0).normal(size=P.shape)
+    for _ in range(20):
+        error = np.abs(M - exact).max()
+        M = occupancy.backup(P, pi, M, GAMMA)
+        assert np.abs(M - exact).max() <= GAMMA * error + 1e-14
+
+
+def test_monte_carlo_counts_every_future_of_every_visit(problem):
+    states, actions = recorded(problem)
+    total, visits = np.zeros((5, 3, 5)), np.zeros((5, 3))
+    for s, a in zip(states, actions, strict=True):
+        for t in range(len(a)):
+            visits[s[t], a[t]] += 1
+            remaining = len(a) - t
+            scale = sum(GAMMA ** (k - 1) for k in range(1, remaining + 1))
+            for k in range(1, remaining + 1):
+                total[s[t], a[t], s[t + k]] += GAMMA ** (k - 1) / scale
+    found = occupancy.monte_carlo_occupancy(states, actions, 5, 3, GAMMA)
+    seen = visits > 0
+    np.testing.assert_allclose(found[seen], total[seen] / visits[seen][:, None])
+    np.testing.assert_allclose(found[seen].sum(-1), 1)
+    assert seen.sum() > 10
+
+
+def test_monte_carlo_agrees_with_what_the_replay_draws():
+    maze, T = GridMaze("U"), 6
+    states, actions = maze.random_walk(np.random.default_rng(0), 40, T)
+    found = occupancy.monte_carlo_occupancy(states, actions, 11, 5, GAMMA)
+    n = 200_000
+    replay = Replay.from_trajectories(states, actions)
+    drawn = replay.sample(jax.random.key(0), n, GAMMA)
+    counts = np.zeros_like(found)
+    np.add.at(counts, tuple(map(np.asarray, drawn[:3])), 1)
+    visits = counts.sum(-1, keepdims=True)
+    noise = np.sqrt(found * (1 - found) / np.maximum(visits, 1))
+    assert (np.abs(counts / np.maximum(visits, 1) - found) < 5 * noise + 0.01).all()
+
+
+def test_empirical_transitions_are_shares(problem):
+    states, actions = recorded(problem)
+    steps = [x for s, a in zip(states, actions, strict=True)
+             for x in zip(s, a, s[1:], strict=False)]  # fmt: skip
+    P, pi = occupancy.empirical_transitions(states, actions, 5, 3)
+    for s in range(5):
+        here = [step for step in steps if step[0] == s]
+        for a in range(3):
+            mine = [step[2] for step in here if step[1] == a]
+            assert pi[s, a] == pytest.approx(len(mine) / len(here))
+            for x in range(5):
+                share = mine.count(x) / max(len(mine), 1)
+                assert P[s, a, x] == pytest.approx(share)
+
+
+def test_what_was_never_recorded_is_zero():
+    tape = [np.array([0, 1, 2])], [np.array([1, 0])]
+    P, pi = occupancy.empirical_transitions(*tape, 4, 2)
+    assert (P.sum(), pi.sum()) == (2, 2)
+    np.testing.assert_array_equal(pi[2:], 0)
+    M = occupancy.monte_carlo_occupancy(*tape, 4, 2, GAMMA)
+    by_model = occupancy.discounted_occupancy(P, pi, GAMMA)
+    np.testing.assert_allclose(M[0, 1], [0, 1 / (1 + GAMMA), GAMMA / (1 + GAMMA), 0])
+    np.testing.assert_allclose(by_model[0, 1], [0, 1 - GAMMA, (1 - GAMMA) * GAMMA, 0])
+    assert M.sum() == pytest.approx(2)
+
+
+def test_a_trajectory_has_one_more_state_than_actions():
+    tape = [np.array([0, 1, 2])], [np.array([1])]
+    with pytest.raises(ValueError, match="actions must have shape"):
+        occupancy.monte_carlo_occupancy(*tape, 4, 2, GAMMA)
+    with pytest.raises(ValueError, match="actions must have shape"):
+        occupancy.empirical_transitions(*tape, 4, 2)

@@ -141,7 +141,10 @@ MAKE = {
     "seeds": lambda **kw: widgets.SeedDraw(SEEDS, **kw),
     "action-plane": action_plane,
     "rollout-player": lambda **kw: player(**kw)[0],
+    "stitching": lambda **kw: widgets.Stitching(HALL, TAPES, goal=6, **kw),
 }
+HALL = GridMaze("U")
+TAPES = [[0, 1, 2, 2, 3, 4, 5], [5, 10, 9, 8, 7, 6, 7], [3, 4, 5, 4]]  # none: 0 to 6
 every_widget = pytest.mark.parametrize("name", MAKE)
 
 # ---------------------------------------------------------------- the numbers, in node
@@ -567,6 +570,49 @@ def test_rollout_player_ships_every_pixel():
     rows = sheet.reshape(ROLLOUTS, SIDE, -1, SIDE, 3).swapaxes(1, 2)
     np.testing.assert_array_equal(rows[:, :-1], parts["films"])
     np.testing.assert_array_equal(rows[:, -1], parts["goals"])
+
+
+@pytest.mark.parametrize(("layout", "gamma"), [("U", 0.9), ("NineRooms", 0.6)])
+def test_stitching_numbers(node, layout, gamma):
+    maze = GridMaze(layout)
+    states, _ = maze.random_walk(np.random.default_rng(2), 8, 40)
+    used, start, goal = [True] * 7 + [False], int(states[0, 3]), int(states[1, 20])
+    widget = widgets.Stitching(maze, states, gamma, start=start, goal=goal, used=used)
+    body = """
+      const maze = w.readMaze(model), next = w.leadsTo(maze), { S, A } = maze;
+      const walks = model.get("walks").filter((_, k) => model.get("used")[k]);
+      const world = w.empirical(walks, next, maze), gamma = model.get("gamma");
+      const s = model.get("start"), g = model.get("goal");
+      const counted = w.monteCarlo(walks, next, maze, gamma);
+      const tables = [counted, w.occupancy(world, gamma)];
+      return tables.map((M) => {
+        const greedy = [...Array(S).keys()].map((x) => w.known(M, maze, x, g));
+        return { M, futures: w.futuresOf(M, world, s), greedy,
+          path: w.follow(greedy, next, A, s, g) };
+      });
+    """
+    near, views = {"rtol": 1e-6, "atol": 1e-12}, (widget.futures(), widget.greedy())
+    for name, found in zip(widget.METHODS, node(widget, body), strict=True):
+        np.testing.assert_allclose(found["M"], widget.estimates()[name].ravel(), **near)
+        np.testing.assert_allclose(found["futures"], views[0][name], **near)
+        greedy = [np.flatnonzero(row).tolist() for row in views[1][name]]
+        assert found["greedy"] == greedy
+        assert found["path"] == widget.paths()[name]
+
+
+def test_stitching_counts_what_is_on_tape():
+    widget = MAKE["stitching"](gamma=0.8)
+    M = widget.estimates()["monte carlo"]
+    right, n = GridMaze.ACTIONS.index("right"), 6
+    weights = 0.8 ** np.arange(n)
+    expected = np.zeros(11)
+    np.add.at(expected, TAPES[0][1:], weights / weights.sum())
+    np.testing.assert_allclose(M[0, right], expected)
+    assert widget.futures()["monte carlo"][6] == 0 < widget.futures()["td"][6]
+    way = [0, 1, 2, 3, 4, 5, 10, 9, 8, 7, 6]
+    assert widget.paths() == {"monte carlo": [0], "td": way}
+    knows = widget.greedy()["monte carlo"].sum(1)
+    np.testing.assert_array_equal(np.flatnonzero(knows), [5, 7, 8, 9, 10])
 
 
 # ---------------------------------------------------------------- in a browser
@@ -1041,6 +1087,61 @@ def test_rollout_player_is_played(mount):
     step = int(data(page, name)["step"])
     page.wait_for_timeout(300)
     assert int(data(page, name)["step"]) == step
+
+
+def test_stitching_is_drawn_and_dragged(mount):
+    widget, name = MAKE["stitching"](), "stitching"
+    page = mount(widget, has_touch=True)
+    tape, counted, stitched = page.locator("canvas").all()[:3]
+
+    def says(**changes):
+        for key, value in changes.items():
+            setattr(widget, key, value)
+        found = {k: json.loads(v) for k, v in data(page, name).items()}
+        assert found["walks"] == widget.walks
+        assert found["paths"] == list(widget.paths().values())
+        np.testing.assert_allclose(
+            found["futures"], list(widget.futures().values()), rtol=1e-6, atol=1e-12
+        )
+        return [path[-1] == widget.goal for path in found["paths"]]
+
+    assert says() == [False, True]
+    before = [drawn(page, name, k) for k in range(3)]
+    page.get_by_label("1 (6 steps)").uncheck()
+    assert says(used=[False, True, True]) == [False, False]
+    page.get_by_label("1 (6 steps)").press("Space")
+    assert says(used=[True, True, True]) == [False, True]
+    drag(page, tape, cell_at(HALL, 0), cell_at(HALL, 4))  # a fast pointer skips no cell
+    assert says(used=[True] * 4, walks=[*TAPES, [0, 1, 2, 3, 4]]) == [False, True]
+    for key in ["Down", "Down", "Left", "Left", "Left"]:
+        tape.press(f"Arrow{key}")
+    long = [0, 1, 2, 3, 4, 5, 10, 9, 8, 7]
+    assert says(walks=[*TAPES, long]) == [False, True]
+    tape.press("ArrowLeft")  # now one trajectory holds the way
+    assert says(walks=[*TAPES, [*long, 6]]) == [True, True]
+    after = [drawn(page, name, k) for k in range(3)]
+    assert all(x != y for x, y in zip(before, after, strict=True))
+    page.get_by_role("button", name="Remove").click()
+    says(walks=TAPES, used=[True] * 3)
+    tape.press("Shift+ArrowLeft")  # the cursor starts at the pen, in cell 4
+    tape.press("Enter")
+    says(walks=[*TAPES, [3]], used=[True] * 4)
+    page.get_by_role("button", name="As at first").press("Enter")
+    says(walks=TAPES, used=[True] * 3)
+    page.get_by_role("button", name="Begin").click()
+    tape.press("ArrowRight")
+    says(walks=[*TAPES, [0, 1]], used=[True] * 4)
+    stitched.scroll_into_view_if_needed()
+    box, (x, y) = stitched.bounding_box(), cell_at(HALL, 9)
+    page.touchscreen.tap(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    assert says(goal=9) == [False, True]
+    counted.press("ArrowRight")
+    says(goal=10)
+    page.locator("input[value=start]").check(force=True)
+    counted.press("ArrowRight")
+    says(start=1)
+    page.locator("input[type=range]").press("ArrowLeft")
+    says(gamma=0.89)
     assert page.errors == []
 
 
@@ -1133,6 +1234,7 @@ def test_traits_round_trip(name):
             **{"actor": "b", "moved": "state"},
         },
         "rollout-player": {"rollout": 2, "goal": 1, "t": MOMENTS},
+        "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -1227,6 +1329,15 @@ BAD = {
     ),
     "scores of a must lie": lambda: widgets.SeedDraw({"x": {"m": {"a": [0, 2]}}}),
     "scores of a must have shape": lambda: widgets.SeedDraw({"x": {"m": {"a": [[0]]}}}),
+    "a state of a walk must lie in .0, 10": lambda: widgets.Stitching(HALL, [[0, 11]]),
+    "walks must go from cell to cell": lambda: widgets.Stitching(
+        HALL, [[0, 1], [0, 3]]
+    ),
+    "the length of a walk must lie in .1, 120": lambda: widgets.Stitching(HALL, [[]]),
+    "the number of walks allowed must be": lambda: widgets.Stitching(HALL, [[0]] * 9),
+    "maze must not slip": lambda: widgets.Stitching(GridMaze("U", 0.1), TAPES),
+    "gamma must lie in .0.5, 0.99": lambda: MAKE["stitching"](gamma=0.4),
+    "held must be one of goal, start": lambda: MAKE["stitching"](held="pen"),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),

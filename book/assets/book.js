@@ -12,7 +12,7 @@ function meanings() {
   for (const row of document.querySelectorAll(".notation-card tbody tr")) {
     const symbols = [...row.cells[0].querySelectorAll("mjx-mi")];
     const text = row.cells[0].querySelector("mjx-assistive-mml")?.textContent ?? "";
-    for (const mi of /^\w+(, *\w+)+$/.test(text.trim()) ? symbols : symbols.slice(0, 1))
+    for (const mi of /^\p{L}+(, *\p{L}+)+$/u.test(text.trim()) ? symbols : symbols.slice(0, 1))
       found.set(glyph(mi), [...(found.get(glyph(mi)) ?? []), row]);
   }
   return found;

@@ -13,6 +13,7 @@ from crl_mini.widgets.representation_explorer.widget import RepresentationExplor
 from crl_mini.widgets.rollout_player.widget import RolloutPlayer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 from crl_mini.widgets.seeds.widget import SeedDraw
+from crl_mini.widgets.stitching.widget import Stitching
 
 __all__ = [
     "ActionPlane",
@@ -25,4 +26,5 @@ __all__ = [
     "RolloutPlayer",
     "SamplerExplorer",
     "SeedDraw",
+    "Stitching",
 ]
