@@ -26,6 +26,7 @@ CHAPTERS = {
     ),
     "06-representation": "rank-correlation retrieval probe pca",
     "07-greedy": ("goal-conditioned-q best-of rise travel-cost midpoint graph-cost"),
+    "10-pixels": "multiply-adds nearest occlusion",
 }
 EQUATIONS = {eq: chapter for chapter, eqs in CHAPTERS.items() for eq in eqs.split()}
 

@@ -58,6 +58,17 @@ ROOMS = GridMaze("NineRooms")
 TRUTH = occupancy.discounted_occupancy(ROOMS.P, ROOMS.uniform_policy, 0.9)
 NOISY = np.log(TRUTH) + 0.5 * RNG.normal(size=TRUTH.shape)  # greedy gets stuck on it
 PSI = np.append(ROOMS.cells, RNG.normal(size=(ROOMS.n_states, 3)), 1)
+FILMS = np.repeat([f"play {k}" for k in range(4)], 6)  # of 6 frames each
+STEPS_OF = 10 * np.arange(24)
+FRAMES = RNG.integers(0, 256, (24, 1, 1, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+ASKING, ANSWERING = RNG.normal(size=(2, 24, 5))
+SPACES = {"pixels": FRAMES.reshape(24, -1), "what comes next": (ASKING, ANSWERING)}
+
+
+def neighbours(spaces=SPACES, **kw):
+    return widgets.Neighbours(FRAMES, FILMS, STEPS_OF, spaces, **kw)
+
+
 MAKE = {
     "occupancy-maze": lambda **kw: widgets.OccupancyMaze(GridMaze(), **kw),
     "density-ratio": lambda **kw: widgets.DensityRatio(**kw),
@@ -66,6 +77,7 @@ MAKE = {
     "logits-scrubber": lambda **kw: widgets.LogitsScrubber(LOGITS, STEPS, **kw),
     "representation-explorer": explorer,
     "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
+    "neighbours": neighbours,
 }
 every_widget = pytest.mark.parametrize("name", MAKE)
 
@@ -359,6 +371,41 @@ def test_planner_numbers(node, limit):
     for plan in ("graph", "interpolation"):
         same = found[plan] == ways[plan]
         assert same[off_diagonal].all()
+
+
+@pytest.mark.parametrize("within", ["others", "all"])
+def test_neighbours_in_the_page_are_those_of_python(node, within):
+    widget = neighbours(within=within)
+    body = """
+      const names = model.get("names"), spaces = w.readSpaces(model);
+      const may = (i) => (j) => (given.others ? names[j] !== names[i] : j !== i);
+      return spaces.map((space) => ({ ...space,
+        found: names.map((_, i) => w.nearest(space, i, 5, may(i))) }));
+    """
+    found = node(widget, body, others=within == "others")
+    expected = widget.neighbours()
+    points = {"pixels": [FRAMES.reshape(24, -1)] * 2}
+    points["what comes next"] = [ASKING, ANSWERING]
+    for space in found:
+        name = space["name"]
+        for key, shipped, true in zip(
+            ("asking", "answering"), widget.points[name], points[name], strict=True
+        ):
+            got = np.reshape(space[key], shipped.shape)
+            np.testing.assert_array_equal(got, shipped)
+            np.testing.assert_allclose(got, true, rtol=1e-3, atol=1e-4)
+        index, gap = np.moveaxis(space["found"], -1, 0)
+        np.testing.assert_array_equal(index, expected[name])
+        asking, answering = widget.points[name]
+        apart = asking[:, None].astype(float) - answering[index.astype(int)]
+        np.testing.assert_allclose(gap, np.linalg.norm(apart, axis=-1), rtol=1e-6)
+
+
+def test_half_floats_are_read_exactly(node):
+    numbers = np.array([0, -1.5, 65504, 6e-8, -1e-5, 0.1], "<f2")
+    bits = numbers.view(np.uint16).tolist()
+    found = node(neighbours(), "return given.bits.map(w.half)", bits=bits)
+    np.testing.assert_array_equal(found, numbers.astype(float))
 
 
 # ---------------------------------------------------------------- in a browser
@@ -706,6 +753,47 @@ def test_planner_is_dragged(mount):
 
 
 @pytest.mark.browser
+def test_neighbours_are_picked(mount):
+    widget, name = neighbours(), "neighbours"
+    page = mount(widget, has_touch=True)
+    page.wait_for_function(
+        "document.querySelector('.crl-neighbours').dataset.loaded === 'true'"
+    )
+    canvas = page.locator("canvas").first
+
+    def says(at, within="others"):
+        widget.at, widget.within = at, within
+        found = [list(map(int, x[at])) for x in widget.neighbours().values()]
+        assert json.loads(data(page, name)["found"]) == found
+        assert f"{FILMS[at]}, step {10 * at}." in page.locator(".crl-readout").inner_text()
+
+    def picture_of(k):
+        """Colour in the middle of a frame of the film, as it is drawn."""
+        row, column = divmod(k, 6)
+        at = [(2.8 + column + 0.5) / 8.8, (row + 0.5) / 4]
+        read = "c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data"
+        return canvas.evaluate(f"(c, [x, y]) => [...{read}]", at)[:3]
+
+    says(0)
+    for k in (7, 23):
+        np.testing.assert_allclose(picture_of(k), FRAMES[k, 0, 0], atol=2)
+    before = drawn(page, name)
+    page.touchscreen.tap(*tap_at(canvas, ((2.8 + 3.5) / 8.8, 1.5 / 4)))
+    says(9)
+    assert drawn(page, name) != before
+    for key, at in (("ArrowRight", 10), ("ArrowDown", 16), ("ArrowLeft", 15)):
+        canvas.press(key)
+        says(at)
+    before = drawn(page, name, 1)
+    page.locator("input[value=all]").check(force=True)
+    says(15, "all")
+    assert drawn(page, name, 1) != before
+    page.locator("input[value=all]").press("ArrowLeft")
+    says(15)
+    assert page.errors == []
+
+
+@pytest.mark.browser
 def test_looks(mount):
     """Dark is dark, phones do not scroll sideways, axe finds nothing serious."""
     from axe_playwright_python.sync_playwright import Axe
@@ -777,6 +865,7 @@ def test_traits_round_trip(name):
             **{"energy": "cosine", "over": "states", "moved": "goal"},
         },
         "planner": {"goal": 3, "start": 5, "plan": "graph", "held": "start"},
+        "neighbours": {"at": 9, "within": "all"},
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -833,6 +922,22 @@ BAD = {
     "psi must have shape": lambda: widgets.Planner(ROOMS, NOISY, PSI[1:]),
     "f must be finite": lambda: widgets.Planner(ROOMS, NOISY * np.inf, PSI),
     "psi must be finite": lambda: widgets.Planner(ROOMS, NOISY, PSI * np.nan),
+    "at must lie in .0, 23.": lambda: neighbours(at=24),
+    "within must be one of others": lambda: neighbours(within="none"),
+    "frames must be bytes": lambda: widgets.Neighbours(
+        FRAMES / 255, FILMS, STEPS_OF, SPACES
+    ),
+    "frames must have shape": lambda: widgets.Neighbours(
+        FRAMES[:2], FILMS, STEPS_OF, SPACES
+    ),
+    "steps must have shape .24": lambda: widgets.Neighbours(
+        FRAMES, FILMS, STEPS_OF[:2], SPACES
+    ),
+    "spaces.'a'. must have": lambda: neighbours({"a": ANSWERING[:3]}),
+    "as 16-bit floats must be finite": lambda: neighbours({"a": 1e6 * ANSWERING}),
+    "rows of other groups": lambda: widgets.Neighbours(
+        FRAMES, ["a"] * 24, STEPS_OF, SPACES
+    ),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),
