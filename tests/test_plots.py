@@ -17,6 +17,7 @@ M = occupancy.discounted_occupancy(MAZE.P, MAZE.uniform_policy, 0.9)
 GREEDY = occupancy.greedy_policy(M)
 X = np.linspace(-1, 1, 7)
 PMFS = {"truncated": offset_pmf("truncated", 0.9, 5), "uniform": np.full(5, 0.2)}
+MAPS = np.array([[[4.0, -2.0], [0.0, 1.0]], np.zeros((2, 2))])
 LIMITS = [
     {"study": study, "seed": seed, "episodes": n, "repr_dim": n, "step": k, "reach": k}
     for study, seeds, sizes in (("time", (0, 1), (2,)), ("data", (0,), (2, 20)))
@@ -36,6 +37,9 @@ SEEDS = [
 FIGURES = {
     "runs": lambda: plots.runs(SEEDS),
     "runs_of_one_task": lambda: plots.runs(SEEDS[:3], "collected"),
+    "maps_over": lambda: plots.maps_over(
+        np.zeros((2, 8, 8, 3), np.uint8), ["a", "b"], {"f": MAPS, "g": -MAPS}
+    ),
     "maze_values": lambda: plots.maze_values(MAZE, M[0, 1], goal=10, start=0, log=True),
     "maze_panels": lambda: plots.maze_values(
         MAZE, M[:5, 2], start=[0, 1, 2, 3, 4], titles=list("abcde"), label="p"
@@ -292,3 +296,16 @@ def test_embeddings_are_points_with_links_between_neighbours():
     drawn = {frozenset(map(tuple, x.get_xydata())) for x in figure.axes[0].lines}
     near = np.argwhere(MAZE.distances == 1)
     assert drawn == {frozenset((tuple(points[i]), tuple(points[j]))) for i, j in near}
+
+
+def test_maps_lie_over_their_pictures_as_parts_of_the_largest():
+    axes = np.reshape(FIGURES["maps_over"]().axes[:6], (3, 2))
+    assert [len(ax.images) for ax in axes[:, 0]] == [1, 2, 2]
+    for row, sign in ((1, 1), (2, -1)):
+        for ax, values in zip(axes[row], MAPS, strict=True):
+            below, above = ax.images
+            np.testing.assert_allclose(above.get_array(), sign * values / 4)
+            assert below.get_extent() == above.get_extent()
+            assert above.get_clim() == (-1, 1)
+    assert [ax.get_title() for ax in axes[0]] == ["a", "b"]
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["picture", "f", "g"]

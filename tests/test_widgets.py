@@ -765,7 +765,9 @@ def test_neighbours_are_picked(mount):
         widget.at, widget.within = at, within
         found = [list(map(int, x[at])) for x in widget.neighbours().values()]
         assert json.loads(data(page, name)["found"]) == found
-        assert f"{FILMS[at]}, step {10 * at}." in page.locator(".crl-readout").inner_text()
+        assert (
+            f"{FILMS[at]}, step {10 * at}." in page.locator(".crl-readout").inner_text()
+        )
 
     def picture_of(k):
         """Colour in the middle of a frame of the film, as it is drawn."""
