@@ -37,9 +37,6 @@ SEEDS = [
 FIGURES = {
     "runs": lambda: plots.runs(SEEDS),
     "runs_of_one_task": lambda: plots.runs(SEEDS[:3], "collected"),
-    "maps_over": lambda: plots.maps_over(
-        np.zeros((2, 8, 8, 3), np.uint8), ["a", "b"], {"f": MAPS, "g": -MAPS}
-    ),
     "maze_values": lambda: plots.maze_values(MAZE, M[0, 1], goal=10, start=0, log=True),
     "maze_panels": lambda: plots.maze_values(
         MAZE, M[:5, 2], start=[0, 1, 2, 3, 4], titles=list("abcde"), label="p"
@@ -299,7 +296,9 @@ def test_embeddings_are_points_with_links_between_neighbours():
 
 
 def test_maps_lie_over_their_pictures_as_parts_of_the_largest():
-    axes = np.reshape(FIGURES["maps_over"]().axes[:6], (3, 2))
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    figure = plots.maps_over(images, ["a", "b"], {"f": MAPS, "g": -MAPS})
+    axes = np.reshape(figure.axes[:6], (3, 2))
     assert [len(ax.images) for ax in axes[:, 0]] == [1, 2, 2]
     for row, sign in ((1, 1), (2, -1)):
         for ax, values in zip(axes[row], MAPS, strict=True):
