@@ -786,10 +786,10 @@ def test_neighbours_are_picked(mount):
     for key, at in (("ArrowRight", 10), ("ArrowDown", 16), ("ArrowLeft", 15)):
         canvas.press(key)
         says(at)
-    before = drawn(page, name, 1)
+    before = drawn(page, name, 2)
     page.locator("input[value=all]").check(force=True)
     says(15, "all")
-    assert drawn(page, name, 1) != before
+    assert drawn(page, name, 2) != before
     page.locator("input[value=all]").press("ArrowLeft")
     says(15)
     assert page.errors == []

@@ -62,7 +62,6 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
           const place = [(NAMES + x) * size, y * size, size];
           frame(context, i, ...place);
           if (near.has(i)) box(context, ...place, colour("orange"), 2);
-          if (i === at) box(context, ...place, colour("paper"), 5);
           if (i === at) box(context, ...place, colour("blue"), 3);
         });
       });
@@ -87,18 +86,25 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
     pick(Math.floor(event.offsetY / size), Math.floor(event.offsetX / size - NAMES));
   });
 
-  const results = picture(`aspect-ratio: ${SHOWN} / ${1.55 * spaces.length}`,
+  const chosen = picture("width: 160px; aspect-ratio: 1; margin-top: 10px",
+    (context, width, _, colour) => {
+      frame(context, model.get("at"), 0, 0, width);
+      box(context, 0, 0, width, colour("blue"), 3);
+    });
+
+  const results = picture(`aspect-ratio: ${SHOWN} / ${1.75 * spaces.length}`,
     (context, width, height, colour) => {
       const size = width / SHOWN, tall = height / spaces.length;
       now.forEach((found, k) => {
         text(context, spaces[k].name, 0, k * tall + 11, colour("ink"));
         found.forEach(([j], x) => {
-          const y = k * tall + 21, small = Math.min(size - 5, tall - 37);
+          const y = k * tall + 21, small = Math.min(size - 5, tall - 56);
           frame(context, j, x * size, y, small);
           if (names[j] === names[model.get("at")]) {
             box(context, x * size, y, small, colour("blue"), 2);
           }
-          text(context, `${names[j]}·${steps[j]}`, x * size, y + small + 9, colour("soft"));
+          text(context, names[j], x * size, y + small + 9, colour("soft"));
+          text(context, `step ${steps[j]}`, x * size, y + small + 23, colour("soft"));
         });
       });
     });
@@ -106,11 +112,11 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
   createImageBitmap(new Blob([model.get("sheet")], { type: "image/png" })).then((image) => {
     sheet = image;
     root.dataset.loaded = "true";
-    [all, results].forEach((canvas) => canvas.paint());
+    [all, chosen, results].forEach((canvas) => canvas.paint());
   });
 
   return {
-    view: [all],
+    view: [all, chosen],
     controls: [
       choice(model, "within", "Neighbours may come from", {
         others: "other episodes", all: "the same one too",
@@ -128,6 +134,7 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
       said.textContent = `${label(at)}. First by ${first.join("; ")}.`;
       root.dataset.found = JSON.stringify(now.map((found) => found.map(([j]) => j)));
       all.say(`${names.length} frames of ${rows.length} episodes. ${said.textContent}`);
+      chosen.say(`The frame: ${label(at)}, enlarged`);
       results.say(`Nearest neighbours. ${said.textContent}`);
     },
   };
