@@ -645,7 +645,8 @@ def maps_over(
     whole = (0, np.shape(images)[2], np.shape(images)[1], 0)
     for line, (name, row) in zip(axes, ({"": images} | maps).items(), strict=True):
         for ax, image, values in zip(line, images, row, strict=True):
-            ax.imshow(image, extent=whole)
+            grey = np.dstack([np.mean(image, -1) / 255] * 3)  # below the colours
+            ax.imshow(grey if name else image, extent=whole)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             if not name:
