@@ -661,3 +661,35 @@ def action_planes(panels: Mapping[str, tuple[Array, Array, Array]]) -> Figure:
     axes[0, 0].set(ylabel="dy")
     figure.colorbar(image, ax=axes, label="f(s, a, g)", shrink=0.8, aspect=25)
     return figure
+
+
+@styled
+def maps_over(
+    images: Array, columns: Sequence[str], maps: Mapping[str, Array]
+) -> Figure:
+    """Pictures (K, H, W, 3), and below each, laid over it, a map (h, w) by every name.
+
+    `maps` hold K maps each, of signed numbers, drawn as parts of the largest of their
+    row; orange is positive, violet negative.
+    """
+    size = (WIDTH, 0.3 + 1.5 * (1 + len(maps)))
+    figure, axes = plt.subplots(1 + len(maps), len(images), figsize=size, squeeze=False)
+    whole = (0, np.shape(images)[2], np.shape(images)[1], 0)
+    for line, (name, row) in zip(axes, ({"": images} | maps).items(), strict=True):
+        for ax, image, values in zip(line, images, row, strict=True):
+            grey = np.dstack([np.mean(image, -1) / 255] * 3)  # below the colours
+            ax.imshow(grey if name else image, extent=whole)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            if not name:
+                continue
+            part = values / (np.abs(row).max() or 1.0)
+            look = {"cmap": "PuOr_r", "norm": Normalize(-1, 1), "extent": whole}
+            ax.imshow(part, alpha=0.15 + 0.75 * np.abs(part), **look)
+        line[0].set_ylabel(name or "picture", fontsize="small")
+    heat = mpl.cm.ScalarMappable(Normalize(-1, 1), "PuOr_r")
+    label = "change, as a part of the row's largest"
+    figure.colorbar(heat, ax=axes, label=label, shrink=0.7, aspect=25)
+    for ax, title in zip(axes[0], columns, strict=True):
+        ax.set_title(title, loc="center", fontsize="small")
+    return figure

@@ -30,6 +30,7 @@ CHAPTERS = {
     "09-better": (
         "wald wilson coverage seed-variance iqm bootstrap better expected-best"
     ),
+    "10-pixels": "multiply-adds nearest occlusion",
     "11-pick": "picture-ratio chain",
     "12-missing": "td-recursion monte-carlo empirical",
 }

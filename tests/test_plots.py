@@ -17,6 +17,7 @@ M = occupancy.discounted_occupancy(MAZE.P, MAZE.uniform_policy, 0.9)
 GREEDY = occupancy.greedy_policy(M)
 X = np.linspace(-1, 1, 7)
 PMFS = {"truncated": offset_pmf("truncated", 0.9, 5), "uniform": np.full(5, 0.2)}
+MAPS = np.array([[[4.0, -2.0], [0.0, 1.0]], np.zeros((2, 2))])
 LIMITS = [
     {"study": study, "seed": seed, "episodes": n, "repr_dim": n, "step": k, "reach": k}
     for study, seeds, sizes in (("time", (0, 1), (2,)), ("data", (0,), (2, 20)))
@@ -306,3 +307,18 @@ def test_action_planes_mark_the_mode_and_the_best_action():
     one = np.arctanh(lines[1].get_xydata())  # the white line at one deviation
     np.testing.assert_allclose((((one - mean[:2]) / std[:2]) ** 2).sum(1), 1)
     assert [ax.get_title("left") for ax in figure.axes[:2]] == ["a", "b"]
+
+
+def test_maps_lie_over_their_pictures_as_parts_of_the_largest():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    figure = plots.maps_over(images, ["a", "b"], {"f": MAPS, "g": -MAPS})
+    axes = np.reshape(figure.axes[:6], (3, 2))
+    assert [len(ax.images) for ax in axes[:, 0]] == [1, 2, 2]
+    for row, sign in ((1, 1), (2, -1)):
+        for ax, values in zip(axes[row], MAPS, strict=True):
+            below, above = ax.images
+            np.testing.assert_allclose(above.get_array(), sign * values / 4)
+            assert below.get_extent() == above.get_extent()
+            assert above.get_clim() == (-1, 1)
+    assert [ax.get_title() for ax in axes[0]] == ["a", "b"]
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["picture", "f", "g"]

@@ -130,6 +130,17 @@ SEEDS = {
     }
     for group in ("Reach", "Push")
 }
+FILMS = np.repeat([f"play {k}" for k in range(4)], 6)  # of 6 frames each
+STEPS_OF = 10 * np.arange(24)
+FRAMES = RNG.integers(0, 256, (24, 1, 1, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+ASKING, ANSWERING = RNG.normal(size=(2, 24, 5))
+SPACES = {"pixels": FRAMES.reshape(24, -1), "what comes next": (ASKING, ANSWERING)}
+
+
+def neighbours(spaces=SPACES, **kw):
+    return widgets.Neighbours(FRAMES, FILMS, STEPS_OF, spaces, **kw)
+
+
 MAKE = {
     "occupancy-maze": lambda **kw: widgets.OccupancyMaze(GridMaze(), **kw),
     "density-ratio": lambda **kw: widgets.DensityRatio(**kw),
@@ -142,6 +153,7 @@ MAKE = {
     "action-plane": action_plane,
     "rollout-player": lambda **kw: player(**kw)[0],
     "stitching": lambda **kw: widgets.Stitching(HALL, TAPES, goal=6, **kw),
+    "neighbours": neighbours,
 }
 HALL = GridMaze("U")
 TAPES = [[0, 1, 2, 2, 3, 4, 5], [5, 10, 9, 8, 7, 6, 7], [3, 4, 5, 4]]  # none: 0 to 6
@@ -613,6 +625,41 @@ def test_stitching_counts_what_is_on_tape():
     assert widget.paths() == {"monte carlo": [0], "td": way}
     knows = widget.greedy()["monte carlo"].sum(1)
     np.testing.assert_array_equal(np.flatnonzero(knows), [5, 7, 8, 9, 10])
+
+
+@pytest.mark.parametrize("within", ["others", "all"])
+def test_neighbours_in_the_page_are_those_of_python(node, within):
+    widget = neighbours(within=within)
+    body = """
+      const names = model.get("names"), spaces = w.readSpaces(model);
+      const may = (i) => (j) => (given.others ? names[j] !== names[i] : j !== i);
+      return spaces.map((space) => ({ ...space,
+        found: names.map((_, i) => w.nearest(space, i, 5, may(i))) }));
+    """
+    found = node(widget, body, others=within == "others")
+    expected = widget.neighbours()
+    points = {"pixels": [FRAMES.reshape(24, -1)] * 2}
+    points["what comes next"] = [ASKING, ANSWERING]
+    for space in found:
+        name = space["name"]
+        for key, shipped, true in zip(
+            ("asking", "answering"), widget.points[name], points[name], strict=True
+        ):
+            got = np.reshape(space[key], shipped.shape)
+            np.testing.assert_array_equal(got, shipped)
+            np.testing.assert_allclose(got, true, rtol=1e-3, atol=1e-4)
+        index, gap = np.moveaxis(space["found"], -1, 0)
+        np.testing.assert_array_equal(index, expected[name])
+        asking, answering = widget.points[name]
+        apart = asking[:, None].astype(float) - answering[index.astype(int)]
+        np.testing.assert_allclose(gap, np.linalg.norm(apart, axis=-1), rtol=1e-6)
+
+
+def test_half_floats_are_read_exactly(node):
+    numbers = np.array([0, -1.5, 65504, 6e-8, -1e-5, 0.1], "<f2")
+    bits = numbers.view(np.uint16).tolist()
+    found = node(neighbours(), "return given.bits.map(w.half)", bits=bits)
+    np.testing.assert_array_equal(found, numbers.astype(float))
 
 
 # ---------------------------------------------------------------- in a browser
@@ -1142,6 +1189,47 @@ def test_stitching_is_drawn_and_dragged(mount):
     says(start=1)
     page.locator("input[type=range]").press("ArrowLeft")
     says(gamma=0.89)
+
+
+def test_neighbours_are_picked(mount):
+    widget, name = neighbours(), "neighbours"
+    page = mount(widget, has_touch=True)
+    page.wait_for_function(
+        "document.querySelector('.crl-neighbours').dataset.loaded === 'true'"
+    )
+    canvas = page.locator("canvas").first
+
+    def says(at, within="others"):
+        widget.at, widget.within = at, within
+        found = [list(map(int, x[at])) for x in widget.neighbours().values()]
+        assert json.loads(data(page, name)["found"]) == found
+        assert (
+            f"{FILMS[at]}, step {10 * at}." in page.locator(".crl-readout").inner_text()
+        )
+
+    def picture_of(k):
+        """Colour in the middle of a frame of the film, as it is drawn."""
+        row, column = divmod(k, 6)
+        at = [(2.8 + column + 0.5) / 8.8, (row + 0.5) / 4]
+        read = "c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data"
+        return canvas.evaluate(f"(c, [x, y]) => [...{read}]", at)[:3]
+
+    says(0)
+    for k in (7, 23):
+        np.testing.assert_allclose(picture_of(k), FRAMES[k, 0, 0], atol=2)
+    before = drawn(page, name)
+    page.touchscreen.tap(*tap_at(canvas, ((2.8 + 3.5) / 8.8, 1.5 / 4)))
+    says(9)
+    assert drawn(page, name) != before
+    for key, at in (("ArrowRight", 10), ("ArrowDown", 16), ("ArrowLeft", 15)):
+        canvas.press(key)
+        says(at)
+    before = drawn(page, name, 2)
+    page.locator("input[value=all]").check(force=True)
+    says(15, "all")
+    assert drawn(page, name, 2) != before
+    page.locator("input[value=all]").press("ArrowLeft")
+    says(15)
     assert page.errors == []
 
 
@@ -1235,6 +1323,7 @@ def test_traits_round_trip(name):
         },
         "rollout-player": {"rollout": 2, "goal": 1, "t": MOMENTS},
         "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
+        "neighbours": {"at": 9, "within": "all"},
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -1338,6 +1427,22 @@ BAD = {
     "maze must not slip": lambda: widgets.Stitching(GridMaze("U", 0.1), TAPES),
     "gamma must lie in .0.5, 0.99": lambda: MAKE["stitching"](gamma=0.4),
     "held must be one of goal, start": lambda: MAKE["stitching"](held="pen"),
+    "at must lie in .0, 23.": lambda: neighbours(at=24),
+    "within must be one of others": lambda: neighbours(within="none"),
+    "frames must be bytes": lambda: widgets.Neighbours(
+        FRAMES / 255, FILMS, STEPS_OF, SPACES
+    ),
+    "frames must have shape": lambda: widgets.Neighbours(
+        FRAMES[:2], FILMS, STEPS_OF, SPACES
+    ),
+    "steps must have shape .24": lambda: widgets.Neighbours(
+        FRAMES, FILMS, STEPS_OF[:2], SPACES
+    ),
+    "spaces.'a'. must have": lambda: neighbours({"a": ANSWERING[:3]}),
+    "as 16-bit floats must be finite": lambda: neighbours({"a": 1e6 * ANSWERING}),
+    "rows of other groups": lambda: widgets.Neighbours(
+        FRAMES, ["a"] * 24, STEPS_OF, SPACES
+    ),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),
