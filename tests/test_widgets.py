@@ -655,13 +655,6 @@ def test_neighbours_in_the_page_are_those_of_python(node, within):
         np.testing.assert_allclose(gap, np.linalg.norm(apart, axis=-1), rtol=1e-6)
 
 
-def test_half_floats_are_read_exactly(node):
-    numbers = np.array([0, -1.5, 65504, 6e-8, -1e-5, 0.1], "<f2")
-    bits = numbers.view(np.uint16).tolist()
-    found = node(neighbours(), "return given.bits.map(w.half)", bits=bits)
-    np.testing.assert_array_equal(found, numbers.astype(float))
-
-
 # ---------------------------------------------------------------- in a browser
 @pytest.fixture
 def mount(page_factory, tmp_path):

@@ -2,15 +2,9 @@
 
 const SHOWN = 5;
 
-/** The number that 16 bits hold: sign, 5 bits of exponent, 10 of mantissa. */
-export function half(bits) {
-  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, part = bits & 1023;
-  return sign * (exponent ? 2 ** (exponent - 15) * (1 + part / 1024) : part * 2 ** -24);
-}
-
 /** Every measure: its name, its dimension, and the points that ask and answer (N, D). */
 export function readSpaces(model) {
-  const stored = Float64Array.from(array(Uint16Array, model.get("stored")), half);
+  const stored = Float64Array.from(halves(model.get("stored")));
   const N = model.get("names").length;
   let start = 0;
   return model.get("spaces").map(([name, D]) => {

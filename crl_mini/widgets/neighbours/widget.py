@@ -20,7 +20,7 @@ LARGEST = 2_000_000  # numbers of all spaces, at two bytes each
 SHOWN = 5  # neighbours of each measure
 
 
-class Neighbours(Widget, files=("common", "neighbours/widget")):
+class Neighbours(Widget, files=("common", "networks", "neighbours/widget")):
     """Film frames in rows, and the nearest neighbours of one of them by each measure.
 
     `frames` (N, S, S, 3) are bytes, at most 100 in each of the `episodes`, whose names
