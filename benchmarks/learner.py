@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import jax
 import jax.numpy as jnp
@@ -107,9 +108,6 @@ class Convolution(Conv):
         return conv(x)
 
 
-TOWERS["convolution"] = Convolution
-
-
 # --- Agents
 
 
@@ -119,8 +117,9 @@ def agent_of(workload: Workload, **settings) -> CRL:
     if workload.pixels:
         free = spaces.Box(0, 255, workload.shape, np.uint8)
     bounded = spaces.Box(-1, 1, (workload.actions,))
-    config = replace(workload.config, **settings)
-    return CRL.create(config, free, bounded, key=jax.random.key(0))
+    with patch.dict(TOWERS, convolution=Convolution):
+        config = replace(workload.config, **settings)
+        return CRL.create(config, free, bounded, key=jax.random.key(0))
 
 
 # --- Updates: functions of agent and batch, which return agent and metrics

@@ -42,8 +42,9 @@ from crl_mini import checks
 from crl_mini.__main__ import Parser
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
-from crl_mini.envs.tabletop import OBJECT, OBS_TYPES, PIXELS, TASKS, TabletopVector
+from crl_mini.envs.tabletop import OBJECT, PIXELS, TASKS, TabletopVector
 from crl_mini.files import device, table, text, versions, write
+from crl_mini.train import OBS
 
 SIMULATIONS = (1, 16, 64, 256)
 MANY = 64  # simulations in the comparison with others
@@ -73,7 +74,7 @@ class Contender:
 
     what: str
     obs: str
-    """What is observed: a name in `OBS_TYPES`; of the ray caster, what it draws."""
+    """What is observed: a name in `OBS`; of the ray caster, what it draws."""
     simulations: int
     measure: Callable[[float], float]
     """Seconds -> control steps (or frames) a second."""
@@ -148,7 +149,7 @@ def ratio(ours: Contender, other: Contender) -> tuple[float, float, float]:
 def ours(task: str, simulations: Iterable[int]) -> Iterator[Contender]:
     """Our environments, in this process."""
     name = f"crl_mini/{task}-v0"
-    for obs in OBS_TYPES:
+    for obs in OBS:
         env = gymnasium.make(name, obs_type=obs)
         yield Contender(ONE, obs, 1, partial(per_second, acting(env)))
         for n in simulations:
@@ -315,7 +316,7 @@ def others(
     if args.fetch_python is None:
         tqdm.write(f"{FETCH}: {NO_FETCH}")
     else:
-        wanted += [(FETCH, args.fetch_python, obs, cores) for obs in OBS_TYPES]
+        wanted += [(FETCH, args.fetch_python, obs, cores) for obs in OBS]
     for what, python, obs, n in wanted:
         settings = (what, obs, args.task, str(n))
         errors = stack.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
