@@ -166,9 +166,9 @@ def _array(archive: ZipFile, name: str) -> np.ndarray:
         if dtype.hasobject:
             raise ValueError(f"{name} holds Python objects")
         size = math.prod(shape) * dtype.itemsize
-        memory = np.empty(size + ALIGNED, np.uint8)
-        memory = memory[-memory.ctypes.data % ALIGNED :][:size]
+        whole = np.empty(size + ALIGNED, np.uint8)
+        memory = whole[-whole.ctypes.data % ALIGNED :][:size]
         for i in range(0, size, PIECE):
             memory[i : i + PIECE] = np.frombuffer(file.read(PIECE), np.uint8)
-    memory.flags.writeable = False
+    whole.flags.writeable = memory.flags.writeable = False
     return np.ndarray(shape, dtype, memory, order="F" if fortran else "C")

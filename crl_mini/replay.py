@@ -195,10 +195,17 @@ def _kept(x: np.ndarray, n: int) -> Array:
     What nobody can write to, and fills the room, is used where it is, if it can be.
     """
     dtype = jax.dtypes.canonicalize_dtype(x.dtype)
-    if n == len(x) and dtype == x.dtype and not x.flags.writeable:
+    if n == len(x) and dtype == x.dtype and _frozen(x):
         return jax.device_put(x, may_alias=True)
     kept = jnp.zeros((n, *x.shape[1:]), dtype)
     for i in range(0, len(x), CHUNK):
         rows = x[i : i + CHUNK]
         kept = _put(kept, i + jnp.arange(len(rows)), rows)
     return kept
+
+
+def _frozen(x: np.ndarray) -> bool:
+    """Can nobody write to this memory, not through what it is a view of either?"""
+    while isinstance(x, np.ndarray) and not x.flags.writeable:
+        x = x.base
+    return x is None

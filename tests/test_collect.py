@@ -167,7 +167,7 @@ def test_what_is_read_from_a_file_is_in_memory_once(tmp_path):
     data = load(path)
     with pytest.raises(ValueError, match="read-only"):
         data.observations[0] = 0
-    where = data.observations.ctypes.data
+    where, again = data.observations.ctypes.data, data.observations.copy()
     given = data.observations, data.actions
     kept = Replay.from_trajectories(*given).observations
     np.testing.assert_array_equal(kept, data.observations)
@@ -177,6 +177,16 @@ def test_what_is_read_from_a_file_is_in_memory_once(tmp_path):
     kept = Replay.from_trajectories(*writable).observations
     writable[0][:] = 0
     np.testing.assert_array_equal(kept, data.observations)
+    of_another = [x.view() for x in writable]  # read-only, but not for its owner
+    for view, x in zip(of_another, given, strict=True):
+        view[:] = x
+        view.flags.writeable = False
+    kept = Replay.from_trajectories(*of_another).observations
+    writable[0][:] = 0
+    np.testing.assert_array_equal(kept, data.observations)
+    full = Replay.from_trajectories(*given).add(*(1 - x[:1] for x in given))
+    np.testing.assert_array_equal(full.observations[0], 1 - given[0][0])
+    assert (given[0] == again).all()  # what was taken over is not written to
     more = Replay.from_trajectories(*given, capacity=3)
     more = more.add(*(x[:1] for x in given))
     np.testing.assert_array_equal(more.observations[:2], data.observations)
