@@ -182,7 +182,10 @@ class Actor(Policy):
 
     def sample(self, s, g, *, key: PRNGKeyArray):
         """One action (B, A) a row and its log density (B,)."""
-        mean, log_std = self(s, g)
+        return self.drawn(*self(s, g), key=key)
+
+    def drawn(self, mean, log_std, *, key: PRNGKeyArray):
+        """The same of a mean and log standard deviation (B, A) that are known."""
         u = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
         return self.scaled(jnp.tanh(u)), tanh_gaussian_log_prob(u, mean, log_std)
 

@@ -27,7 +27,7 @@ from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
-from crl_mini.actor import Actor
+from crl_mini.actor import Actor, clipped_log_prob
 from crl_mini.agents.base import CriticSettings, Metrics, cloned, specs
 from crl_mini.critic import Critic, paired
 from crl_mini.losses import LOSSES, logsumexp_penalty
@@ -88,12 +88,14 @@ def actor_loss(
     looks = pictures or batch
     s = jnp.concatenate([looks.s, looks.s])
     g, goals = (jnp.concatenate([x, jnp.roll(x, 1, axis=0)]) for x in (looks.g, psi))
-    a, log_prob = actor.sample(s, g, key=key)
+    mean, log_std = actor(s, g)
+    a, log_prob = actor.drawn(mean, log_std, key=key)
     phi = critic.phi(jnp.concatenate([batch.s, batch.s]), a)
     f = critic.logits(phi, goals, pairs=paired)
     loss = (config.entropy * log_prob - f).mean()
     if config.bc:
-        cloning = -actor.log_prob(looks.s, looks.g, batch.a).mean()
+        own = [x[: len(batch.a)] for x in (mean, log_std)]
+        cloning = -clipped_log_prob(actor.action.features(batch.a), *own).mean()
         loss = cloned(loss, f, cloning, config.bc)
     return loss, {"actor_f": f.mean(), "log_prob": log_prob.mean()}
 
