@@ -129,7 +129,7 @@ def load(like, path: Path, prefix: str = ""):
     leaves = [
         jax.random.wrap_key_data(jnp.asarray(stored[k]))
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        else jnp.asarray(stored[k])
+        else jnp.asarray(stored[k], leaf.dtype)
         for k, leaf in zip(own, jax.tree.leaves(like), strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -198,6 +198,8 @@ PLAY = {
 }
 #: The noisier the actions, the less is known about others: stay nearer to the data.
 NOISY_PLAY = PLAY | {"crl": PLAY["crl"] | {"bc": 0.9}}
+#: Who goes on collecting after play stays nearer to what was done, too.
+PLAY_THEN_OWN = PLAY | {"crl": PLAY["crl"] | {"bc": 0.5}}
 #: Pictures ask for more: twice the preset's episodes, each picture shifted at random.
 PIXELS, MORE = {"shift": 4}, 2
 
@@ -348,8 +350,9 @@ class Run:
         on collecting.
         """
         kinds = {"own": OWN, "random": RANDOM, "noisy": NOISY_PLAY}
-        of_data = kinds.get(self.data, PLAY)[self.agent]
-        decay = 0 if self.sizes["collect"] else self.sizes["steps"]
+        more = self.sizes["collect"]
+        of_data = kinds.get(self.data, PLAY_THEN_OWN if more else PLAY)[self.agent]
+        decay = 0 if more else self.sizes["steps"]
         own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
         own |= PIXELS if self.obs == "pixels" else {}
         changes = {k: v for k, v in self.changes.items() if k not in SIZES}

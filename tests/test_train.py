@@ -395,6 +395,17 @@ def test_pictures_ask_for_more(tmp_path):
     assert (seen.sizes["episodes"], seen.settings.shift) == (3, 0)
 
 
+def test_an_agent_that_goes_on_collecting_clones_more(tmp_path):
+    offline = Run("BinPick", "smoke", 0, tmp_path, data="play")
+    online = replace(offline, changes={"collect": 800})
+    assert (offline.settings.bc, online.settings.bc) == (0.1, 0.5)
+    for data in ("noisy", "random"):  # these have shares of their own
+        one, other = (replace(run, data=data) for run in (offline, online))
+        assert other.settings == replace(one.settings, decay_steps=0)
+    mine = replace(online, changes=online.changes | {"bc": 0.2})
+    assert mine.settings.bc == 0.2
+
+
 def test_a_run_from_pixels(tmp_path, capsys):
     task = ["--task", "Reach", "--obs", "pixels", "--data", "play"]
     few = ["episodes=2", "steps=2", "every=1", "collect=100", "copies=1", "tests=2"]

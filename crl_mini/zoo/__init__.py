@@ -6,6 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from crl_mini import checks, files
 from crl_mini.train import Run, of_config, restored
 
@@ -38,11 +41,15 @@ def load(name: str) -> tuple[Run, Any]:
 def keep(folder: Path, name: str) -> Path:
     """Make the two files of an agent from a finished run; returns the manifest's path.
 
+    The file holds halves (float16), which `load` turns into floats again.
+
     Errors: ``ValueError`` where the folder holds no finished run.
     """
     if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder} holds no finished run: it has no manifest.json")
-    content, path = files.dump(_networks(restored(folder)[1])), FOLDER / f"{name}.json"
+    networks = _networks(restored(folder)[1])
+    networks = jax.tree.map(lambda x: x.astype(jnp.float16), networks)
+    content, path = files.dump(networks), FOLDER / f"{name}.json"
     texts = [(folder / f"{kind}.json").read_text() for kind in ("manifest", "config")]
     manifest, config = map(json.loads, texts)
     manifest |= {"config": config, "sha256": sha256(content).hexdigest()}
