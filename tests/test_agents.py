@@ -9,7 +9,7 @@ import optax
 import pytest
 from gymnasium import spaces
 
-from crl_mini.agents import AGENTS, crl
+from crl_mini.agents import AGENTS, crl, td3_her
 from crl_mini.agents.base import cloned, polyak
 from crl_mini.envs.play import Wander
 from crl_mini.evaluate import rollout, rollouts
@@ -107,7 +107,7 @@ def frames_of(n=32, seed=0):
 
 SEEING = [(name, {}) for name in AGENTS]
 SEEING += [(name, {"tower": "conv", "shift": 2}) for name in AGENTS]
-SEEING += [(name, {"actor_tower": True}) for name in ("crl", "c_learning")]
+SEEING += [(name, {"actor_tower": True}) for name in AGENTS if name != "gcbc"]
 
 
 @pytest.mark.parametrize(("name", "settings"), SEEING)
@@ -128,6 +128,39 @@ def test_every_agent_sees(name, settings):
     acts = [agent.act(b.s, g, key=jax.random.key(0)) for g in (b.g, b.next_g)]
     assert acts[0].shape == (32, 2)
     assert (acts[0] != acts[1]).any()
+
+
+@pytest.mark.parametrize("actor_tower", [False, True])
+def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
+    """Its step against a plain form, and its actions, in the target's q as well."""
+    agent = create("td3_her", observation=FRAME, bc=0.5, actor_tower=actor_tower)
+    batch, see = frames_of(), agent.critic.see
+    g = td3_her.relabel(batch.g, 0.5)
+
+    def seen(*pictures):
+        return pictures if actor_tower else see(*pictures)
+
+    def by_hand(actor):
+        s, goals, futures = seen(batch.s, g, batch.g)
+        q = agent.critic(batch.s, actor.mode(s, goals), g)[0]
+        gap = ((actor(s, futures) - batch.a) ** 2).mean()
+        return 0.5 * gap - 0.5 * q.mean() / jax.lax.stop_gradient(abs(q).mean())
+
+    grads = (jax.tree.map(jnp.zeros_like, agent.critic), jax.grad(by_hand)(agent.actor))
+    (_, changes), _ = agent.config.adam().update(grads, agent.optimizer)
+    want = optax.apply_updates(agent.actor, changes)
+    got = agent.update(batch)[0].actor
+    for x, y in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+        np.testing.assert_allclose(x, y, atol=2e-5)
+    key, noise = jax.random.key(1), {"std": 0.2, "clip": 0.5}
+    a = agent.actor.noisy(*seen(batch.next_s, g), key=key, **noise)
+    want = agent.critic(batch.next_s, a, g)
+    np.testing.assert_allclose(agent.next_q(batch, g, key), want, atol=1e-5)
+    for greedy in (True, False):
+        std = 0.0 if greedy else agent.config.exploration
+        want = agent.actor.noisy(*seen(batch.s, g), key=key, std=std)
+        got = agent.act(batch.s, g, key=key, greedy=greedy)
+        np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("actor_tower", [False, True])

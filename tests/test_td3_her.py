@@ -147,13 +147,14 @@ def test_actor_loss_with_and_without_cloning():
     futures = jnp.roll(batch.g, 5, axis=0)
     a = agent.actor.mode(batch.s, batch.g)
     q = agent.critic(batch.s, a, batch.g)[0]
-    loss, metrics = actor_loss(agent.actor, agent.critic, batch, futures, 0.0)
+    looks = batch.s, batch.g, futures
+    loss, metrics = actor_loss(agent.actor, agent.critic, batch, looks, 0.0)
     np.testing.assert_allclose(loss, -q.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["actor_q"], q.mean(), rtol=1e-5)
     taken = (np.asarray(batch.a) - [0, 0.5]) / [2, 0.5]
     gap = ((agent.actor(batch.s, futures) - taken) ** 2).mean()
     expected = 0.7 * -q.mean() / abs(q).mean() + 0.3 * gap
-    loss, _ = actor_loss(agent.actor, agent.critic, batch, futures, 0.3)
+    loss, _ = actor_loss(agent.actor, agent.critic, batch, looks, 0.3)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 

@@ -9,7 +9,7 @@ Rewards count 1 - gamma, so that Q is the discounted share of time at the goal, 
 Andrychowicz et al. (2017): the actor and the targets move in every step, not in every
 second one, so that all agents get equally many; layer norm is an addition; and no
 commanded goals are used. With `bc` the actor is that of TD3+BC. From pixels the actor
-lives on the critics' features, without gradient.
+lives on the critics' features, without gradient, or has a tower of its own.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,8 @@ class TD3HERConfig(Settings):
     """Share of goals that are own futures; the others are futures of other rows."""
     bc: float = 0.0
     """Share of behavioural cloning in the actor's loss, in [0, 1]: as in TD3+BC."""
+    actor_tower: bool = False
+    """Has the actor a tower of its own, or the critics' features?"""
     tau: float = 0.005
     """Share of the networks that the targets take over in each step."""
     smoothing: float = 0.2
@@ -155,20 +157,22 @@ def actor_loss(
     actor: DeterministicActor,
     critic: QNetworks,
     batch: Batch,
-    futures: Shaped[Array, "B ..."],
+    looks: tuple[Array, Array, Array],
     bc: float,
 ):
     """Minus the first critic at the actor's action for the goals of the batch.
 
-    The cloning term is the squared distance, in units of [-1, 1], to the action that
-    was taken on the way to the own future.
+    The actor sees its `looks`: states, goals, and own futures. The cloning term is the
+    squared distance, in units of [-1, 1], to the action that was taken on the way to
+    the own future.
 
     Source: Fujimoto et al. (2018), Alg. 1; Fujimoto and Gu (2021), Eq. 3.
     """
-    q = critic(batch.s, actor.mode(batch.s, batch.g), batch.g)[0]
+    s, g, futures = looks
+    q = critic(batch.s, actor.mode(s, g), batch.g)[0]
     loss = -q.mean()
     if bc:
-        gap = actor(batch.s, futures) - actor.action.features(batch.a)
+        gap = actor(s, futures) - actor.action.features(batch.a)
         loss = cloned(loss, q, (gap**2).mean(), bc)
     return loss, {"actor_q": q.mean()}
 
@@ -207,8 +211,9 @@ class TD3HER:
         all_specs = specs(observation_spec, action_spec, goal_spec)
         key, for_critic, for_actor = jax.random.split(key, 3)
         critic = QNetworks(*all_specs, rngs=nnx.Rngs(for_critic), **config.sizes)
-        seen = (critic.observation, all_specs[1], critic.goal)
-        actor = DeterministicActor(*seen, rngs=nnx.Rngs(for_actor), **config.sizes)
+        if not config.actor_tower:
+            all_specs = critic.observation, all_specs[1], critic.goal
+        actor = DeterministicActor(*all_specs, rngs=nnx.Rngs(for_actor), **config.sizes)
         targets = jax.tree.map(jnp.copy, (critic, actor))
         optimizer = config.adam().init((critic, actor))
         step = jnp.zeros((), int)
@@ -220,18 +225,20 @@ class TD3HER:
         config, key = self.config, jax.random.fold_in(self.key, self.step)
         reward = reached(self.success, batch.next_g, relabel(batch.g, config.future))
         batch = config.shaken(batch, jax.random.fold_in(key, 1))
-        next_q = self.next_q(batch, relabel(batch.g, config.future), key)
+        g = relabel(batch.g, config.future)
+        next_q = self.next_q(batch, g, key)
         target = td_target(reward, next_q, config.gamma)
 
         def loss_of(critic):
             s, futures = critic.see(batch.s, batch.g)
             seen = batch._replace(s=s, g=relabel(futures, config.future))
-            return critic_loss(critic, seen, target), (seen, futures)
+            return critic_loss(critic, seen, target), (seen, (s, seen.g, futures))
 
         fit = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, seen), critic_grads = fit(self.critic)
+        (loss, (seen, looks)), critic_grads = fit(self.critic)
+        looks = (batch.s, g, batch.g) if config.actor_tower else looks
         climb = jax.grad(actor_loss, has_aux=True)
-        actor_grads, more = climb(self.actor, self.critic, *seen, config.bc)
+        actor_grads, more = climb(self.actor, self.critic, seen, looks, config.bc)
         grads, networks = (critic_grads, actor_grads), (self.critic, self.actor)
         changes, optimizer = config.adam().update(grads, self.optimizer)
         critic, actor = networks = optax.apply_updates(networks, changes)
@@ -246,13 +253,15 @@ class TD3HER:
         """Target critics at the next state and the target policy's smoothed action."""
         config, (critic, actor) = self.config, self.targets
         noise = {"std": config.smoothing, "clip": config.smoothing_clip}
-        s, g = critic.see(batch.next_s, g)
-        return critic(s, actor.noisy(s, g, key=key, **noise), g)
+        s, seen_g = critic.see(batch.next_s, g)
+        looks = (batch.next_s, g) if config.actor_tower else (s, seen_g)
+        return critic(s, actor.noisy(*looks, key=key, **noise), seen_g)
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
         """Actions (B, A) for states and goals: with noise, or with `greedy` without."""
-        s, g = self.critic.see(s, g)
+        if not self.config.actor_tower:
+            s, g = self.critic.see(s, g)
         if greedy:
             return self.actor.mode(s, g)
         return self.actor.noisy(s, g, key=key, std=self.config.exploration)
