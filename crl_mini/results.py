@@ -47,12 +47,16 @@ def read(name: str) -> tuple[list[Row], dict]:
 
 
 def runs(pattern: str = "*") -> list[dict]:
-    """Manifests of recorded runs whose folder matches, with their rows as ``curve``."""
-    found = sorted(folder().glob(f"{pattern}/manifest.json"))
-    return [
-        json.loads(path.read_text()) | {"curve": rows(path.with_name("metrics.csv"))}
-        for path in found
-    ]
+    """Manifests of recorded runs whose folder matches, in the order of their names.
+
+    Each with its rows as ``curve`` and what it was told as ``config``.
+    """
+    found = []
+    for path in sorted(folder().glob(f"{pattern}/manifest.json")):
+        curve, config = (path.with_name(n) for n in ("metrics.csv", "config.json"))
+        more = {"curve": rows(curve), "config": json.loads(config.read_text())}
+        found.append(json.loads(path.read_text()) | more)
+    return found
 
 
 def measure(run: dict) -> str:

@@ -200,8 +200,10 @@ PLAY = {
 NOISY_PLAY = PLAY | {"crl": PLAY["crl"] | {"bc": 0.9}}
 #: Who goes on collecting after play stays nearer to what was done, too.
 PLAY_THEN_OWN = PLAY | {"crl": PLAY["crl"] | {"bc": 0.5}}
-#: Pictures ask for more: twice the preset's episodes, each picture shifted at random.
-PIXELS, MORE = {"shift": 4}, 2
+#: Pictures ask for more: twice the preset's episodes, each picture shifted at random,
+#: and a tower for the actor alone, which cloning has anyway.
+PIXELS = dict.fromkeys(AGENTS, {"shift": 4, "actor_tower": True})
+PIXELS["gcbc"], MORE = {"shift": 4}, 2
 
 #: Sizes of a run, each of which ``--set`` can change. `episodes` of data and updates
 #: (`steps`) on them, a row of metrics `every` so many; then steps of the environment
@@ -354,7 +356,7 @@ class Run:
         of_data = kinds.get(self.data, PLAY_THEN_OWN if more else PLAY)[self.agent]
         decay = 0 if more else self.sizes["steps"]
         own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
-        own |= PIXELS if self.obs == "pixels" else {}
+        own |= PIXELS[self.agent] if self.obs == "pixels" else {}
         changes = {k: v for k, v in self.changes.items() if k not in SIZES}
         return AGENTS[self.agent][1](**{"decay_steps": decay, **own, **changes})
 

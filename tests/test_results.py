@@ -12,6 +12,7 @@ from crl_mini.evaluate import iqm, iqm_interval, wilson
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = results.runs()
+ALL = RUNS + results.runs("ablations/*")
 
 
 @pytest.fixture
@@ -37,9 +38,11 @@ def test_runs_are_found_by_pattern(recorded):
         (recorded / name).mkdir()
         (recorded / name / "manifest.json").write_text(json.dumps({"task": name}))
         (recorded / name / "metrics.csv").write_text("step\n1\n")
+        (recorded / name / "config.json").write_text('{"steps": 1}')
     found = results.runs("A-*")
     assert [run["task"] for run in found] == ["A-0", "A-1"]
     assert found[0]["curve"] == [{"step": 1}]
+    assert found[0]["config"] == {"steps": 1}
 
 
 def test_missing_folder_is_said(monkeypatch, tmp_path):
@@ -52,7 +55,7 @@ def test_there_are_recorded_runs():
     assert len(RUNS) >= 9
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run['task']}-{run['seed']}")
+@pytest.mark.parametrize("run", ALL, ids=lambda run: f"{run['task']}-{run['seed']}")
 def test_recorded_run_is_complete_and_consistent(run):
     steps = [row["step"] for row in run["curve"]]
     assert steps == sorted(steps)

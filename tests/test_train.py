@@ -383,14 +383,16 @@ def test_frames_are_never_copied_as_floats(tmp_path):
     assert batch in set(sizes_of(program.jaxpr, np.float32))
 
 
-def test_pictures_ask_for_more(tmp_path):
-    about = {"agent": "gcbc", "data": "play"}
+@pytest.mark.parametrize("agent", AGENTS)
+def test_pictures_ask_for_more(agent, tmp_path):
+    about = {"agent": agent, "data": "play"}
     state, seen = (
         Run("Reach", "cpu", 0, tmp_path, obs=obs, **about)
         for obs in ("state", "pixels")
     )
     assert seen.sizes == state.sizes | {"episodes": 2 * state.sizes["episodes"]}
-    assert seen.settings == replace(state.settings, shift=4)
+    more = {} if agent == "gcbc" else {"actor_tower": True}
+    assert seen.settings == replace(state.settings, shift=4, **more)
     seen = replace(seen, changes={"episodes": 3, "shift": 0})
     assert (seen.sizes["episodes"], seen.settings.shift) == (3, 0)
 

@@ -5,8 +5,8 @@ What differs from the released code of Eysenbach et al. (2022):
 * layer norm, a learned constant in the critic, InfoNCE losses and the energies `l2` and
   `cosine` are additions; `layer_norm=False` and the defaults give the paper's networks;
 * each goal is encoded once a batch, for the critic's loss and for the actor's; from
-  pixels the actor lives on the critic's features, without gradient, where the original
-  gives it a tower of its own (`actor_tower`);
+  pixels the actor may live on the critic's features, without gradient; with a tower of
+  its own (`actor_tower`), which `train` gives it, it is as in the original;
 * the weight of the entropy is fixed, where the paper adapts it for pixels;
 * online, `train` collects a round of whole episodes and then makes one update for every
   8 steps of it, where the original makes about one a step; it begins with a round of
