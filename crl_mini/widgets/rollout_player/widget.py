@@ -85,8 +85,10 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
             bias=float(critic.bias[...]),
             energy=critic.energy,
             rollout=rollout,
-            **{"goal": rollout, **kwargs},
+            **kwargs,
         )
+        if "goal" not in kwargs:
+            self.goal = rollout
 
     @traitlets.validate("rollout", "goal", "t")
     def _is_there(self, proposal) -> int:
