@@ -138,14 +138,18 @@ def summary(found: list[dict]) -> str:
 
 def details(found: list[dict]) -> str:
     """One row a task, data and agent: each seed with its 95 % interval, and cost."""
-    header = ["task", "data", "agent", "success is", "each seed (95 % interval)"]
-    header += ["IQM (lowest to highest)", "cost of a run"]
+    header = ["task", "data", "agent", "success", "each seed, % (95 % interval)"]
+    header += ["IQM (lowest to highest)", "minutes"]
     rows = []
     for kind, mine in grouped(found, "task", "data", "agent").items():
         name = measure(mine[0])
-        each = [share(run[name], *run[f"{name}_interval"], digits=0) for run in mine]
-        means = {"ever": "ever, drawn", "at_end": "at the end, mode"}[name]
-        rows.append([*kind, means, ", ".join(each), middle(mine), cost(mine)])
+        ends = ([100 * end for end in run[f"{name}_interval"]] for run in mine)
+        each = [
+            f"{100 * run[name]:.1f} ({low:.0f}\N{EN DASH}{high:.0f})"
+            for run, (low, high) in zip(mine, ends, strict=True)
+        ]
+        means = {"ever": "ever, drawn", "at_end": "at end, mode"}[name]
+        rows.append([*kind, means, ", ".join(each), middle(mine), minutes(mine)])
     return table(header, rows)
 
 
@@ -171,10 +175,9 @@ def ledger(found: list[dict]) -> str:
     """One row a device: runs, and minutes of training, evaluations included."""
     rows = []
     for (device,), mine in grouped(found, "device").items():
-        minutes = [run["minutes"] for run in mine]
-        low, half, high = np.quantile(minutes, [0, 0.5, 1])
-        each = f"{low:.1f} to {high:.1f}, median {half:.1f}"
-        rows.append([device, f"{len(mine)}", each, f"{sum(minutes):,.0f}"])
+        spent = [run["minutes"] for run in mine]
+        each = f"{minutes(mine)}, median {np.median(spent):.1f}"
+        rows.append([device, f"{len(mine)}", each, f"{sum(spent):,.0f}"])
     return table(["device", "runs", "minutes of a run", "minutes in all"], rows)
 
 
@@ -192,15 +195,18 @@ def middle(found: list[dict]) -> str:
     return share(iqm(every), every.min(), every.max())
 
 
-def share(value: float, low: float, high: float, digits: int = 1) -> str:
+def share(value: float, low: float, high: float) -> str:
     """A share in percent, with its ends in brackets."""
-    ends = " to ".join(f"{100 * end:.{digits}f}" for end in (low, high))
-    return f"{value:.1%} ({ends})"
+    return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def minutes(found: list[dict]) -> str:
+    """Minutes of the shortest and of the longest run."""
+    each = [run["minutes"] for run in found]
+    return " to ".join(dict.fromkeys(f"{end:.1f}" for end in (min(each), max(each))))
 
 
 def cost(found: list[dict]) -> str:
-    """Minutes of the shortest and of the longest run, on which devices."""
-    minutes = [run["minutes"] for run in found]
-    ends = dict.fromkeys(f"{end:.1f}" for end in (min(minutes), max(minutes)))
+    """The `minutes`, on which devices."""
     devices = dict.fromkeys(run["device"] for run in found)
-    return f"{' to '.join(ends)} min on {', '.join(devices)}"
+    return f"{minutes(found)} min on {', '.join(devices)}"
