@@ -12,6 +12,7 @@ There one tower of the critic sees states and goals. The original's actor has a 
 its own on the two pictures stacked ("own tower"); ours is an MLP on the critic's
 features, to which its loss sends no gradient: another network, with less to compute.
 Towers: the paper's convolutions, the same as products of matrices (im2col), patches.
+The presets of the trainings use patches, and an actor with a tower of its own.
 
 "In a scan" is several updates in one call, as `crl_mini.train.updates` does (and the
 released code); otherwise each update is a call. Inside loops XLA runs the gradients of
@@ -249,6 +250,7 @@ PIXEL_FORMS = (
     (f"{OURS}, im2col, own tower", CRL.update, {"tower": "conv"} | OWN, BOTH[:1]),
     (f"{OURS}, conv", CRL.update, XLA, BOTH[:1]),
     (f"{OURS}, im2col", CRL.update, {"tower": "conv"}, BOTH),
+    (f"{OURS}, patch, own tower", CRL.update, OWN, BOTH),
     (f"{OURS}, patch", CRL.update, {}, BOTH),
 )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -52,10 +53,11 @@ def text(value: dict) -> bytes:
 
 
 def table(rows: list[dict]) -> bytes:
-    """Rows as CSV with a header."""
-    lines = [",".join(rows[0])] if rows else []
-    lines += [",".join(str(v) for v in row.values()) for row in rows]
-    return "".join(line + "\n" for line in lines).encode()
+    """Rows as CSV with a header; what holds a comma is quoted."""
+    out = io.StringIO()
+    lines = [rows[0], *(row.values() for row in rows)] if rows else []
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue().encode()
 
 
 def rows_until(path: Path, step: int) -> list[dict[str, str]]:

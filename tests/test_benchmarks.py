@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from crl_mini import results
+from crl_mini.files import table
 from crl_mini.train import Run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -253,7 +254,16 @@ def test_everybody_updates_and_is_shown(small, capsys, tmp_path):
     for words in ("ours, in a scan: ", "differ by", ": the peak", known["device"]):
         assert words in shown
     assert json.loads((tmp_path / "learner.json").read_text()) == known
-    assert len((tmp_path / "learner.csv").read_text().splitlines()) == 1 + len(rows)
+    kept = {k: v for k, v in rows[-1].items() if v != ""}
+    kept["scanned"] = str(kept["scanned"])
+    assert results.rows(tmp_path / "learner.csv")[-1] == kept
+
+
+def test_a_name_with_a_comma_is_one_field(tmp_path):
+    known = [{"form": "ours, conv", "speed": 1.5}, {"form": 'a "b"', "speed": 2}]
+    (tmp_path / "speeds.csv").write_bytes(table(known))
+    assert results.rows(tmp_path / "speeds.csv") == known
+    assert table([]) == b""
 
 
 def test_pictures_are_measured_in_calls_where_there_are_convolutions(
