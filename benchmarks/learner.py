@@ -12,7 +12,9 @@ There one tower of the critic sees states and goals. The original's actor has a 
 its own on the two pictures stacked ("own tower"); ours is an MLP on the critic's
 features, to which its loss sends no gradient: another network, with less to compute.
 Towers: the paper's convolutions, the same as products of matrices (im2col), patches.
-The presets of the trainings use patches, and an actor with a tower of its own.
+The presets of the trainings use patches, and an actor with a tower of its own. "Drawn"
+is that with its batch drawn from poses inside the step: what it lacks in speed beside
+the one that is given its batches is the share of a step that goes into data.
 
 "In a scan" is several updates in one call, as `crl_mini.train.updates` does (and the
 released code); otherwise each update is a call. Inside loops XLA runs the gradients of
@@ -43,16 +45,19 @@ import numpy as np
 import optax
 from flax import nnx
 from gymnasium import spaces
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from simulation import per_second
 from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, checks
 from crl_mini.__main__ import Parser
 from crl_mini.agents.crl import critic_loss, logit_metrics
+from crl_mini.collect import collect
 from crl_mini.encoders import TOWERS, Conv
+from crl_mini.envs.pixels import Scene
+from crl_mini.envs.tabletop import TabletopVector
 from crl_mini.files import device, table, text, versions, write
-from crl_mini.replay import Batch
+from crl_mini.replay import Batch, Replay
 
 ROUNDS, SECONDS = 5, 0.5  # a contender is measured so often, for so long
 ORIGINAL, OURS = "original's form", "ours"
@@ -162,6 +167,19 @@ def original(agent: CRL, batch: Batch):
     return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
 
 
+def poses(workload: Workload) -> Replay:
+    """Some episodes of a task of the tabletop, kept as what its pictures show."""
+    data = collect("BinPick", "poses", episodes=16, progress=False)
+    model = TabletopVector(1, "BinPick").model
+    scene = Scene.of(model, size=workload.pixels, shadows=True)
+    return Replay.from_trajectories(data.observations, data.actions, scene=scene)
+
+
+def drawing(replay: Replay, rows: int, agent: CRL, key: PRNGKeyArray):
+    """Our update as in a training: its batch is drawn from poses in the same step."""
+    return agent.update(replay.sample(key, rows, gamma=0.97))
+
+
 def differences(agent: CRL, batches: Batch, one: Callable, other: Callable) -> dict:
     """Largest differences of metrics and of parameters after a few updates of each.
 
@@ -206,6 +224,9 @@ class Contender:
 def acting(update: Callable, agent: CRL, workload: Workload, scanned: bool):
     """Go on updating, `workload.many` at a time; compiled when this returns."""
     n, batches = workload.many, workload.batches(workload.many)
+    if update is drawing:
+        replay, batches = poses(workload), jax.random.split(jax.random.key(0), n)
+        update = partial(drawing, replay, workload.batch)
     singly = [jax.tree.map(lambda x, i=i: x[i], batches) for i in range(n)]
     one = jax.jit(update)
     many = jax.jit(lambda agent, batches: jax.lax.scan(update, agent, batches))
@@ -251,6 +272,7 @@ PIXEL_FORMS = (
     (f"{OURS}, conv", CRL.update, XLA, BOTH[:1]),
     (f"{OURS}, im2col", CRL.update, {"tower": "conv"}, BOTH),
     (f"{OURS}, patch, own tower", CRL.update, OWN, BOTH),
+    (f"{OURS}, patch, own tower, drawn", drawing, OWN, BOTH),
     (f"{OURS}, patch", CRL.update, {}, BOTH),
 )
 

@@ -198,8 +198,8 @@ PLAY = {
 }
 #: The noisier the actions, the less is known about others: stay nearer to the data.
 NOISY_PLAY = PLAY | {"crl": PLAY["crl"] | {"bc": 0.9}}
-#: Who goes on collecting after play stays nearer to what was done, too.
-PLAY_THEN_OWN = PLAY | {"crl": PLAY["crl"] | {"bc": 0.5}}
+#: So does who goes on collecting after play, and who sees play in pictures.
+NEAR_PLAY = PLAY | {"crl": PLAY["crl"] | {"bc": 0.5}}
 #: Pictures ask for more: twice the preset's episodes, each picture shifted at random,
 #: and a tower for the actor alone, which cloning has anyway.
 PIXELS = dict.fromkeys(AGENTS, {"shift": 4, "actor_tower": True})
@@ -353,7 +353,8 @@ class Run:
         """
         kinds = {"own": OWN, "random": RANDOM, "noisy": NOISY_PLAY}
         more = self.sizes["collect"]
-        of_data = kinds.get(self.data, PLAY_THEN_OWN if more else PLAY)[self.agent]
+        play = NEAR_PLAY if more or self.obs == "pixels" else PLAY
+        of_data = kinds.get(self.data, play)[self.agent]
         decay = 0 if more else self.sizes["steps"]
         own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
         own |= PIXELS[self.agent] if self.obs == "pixels" else {}

@@ -212,6 +212,17 @@ def test_our_form_gives_what_the_originals_gives(name, small):
     assert found["parameters"] < 1e-6
 
 
+def test_batches_are_drawn_from_poses_in_the_step(small):
+    workload = SMALL["W3"]
+    replay, agent = learner.poses(workload), learner.agent_of(workload)
+    batch = replay.sample(jax.random.key(0), workload.batch, 0.97)
+    given = workload.batches(1)
+    assert batch.s.shape == given.s.shape[1:]
+    assert batch.s.dtype == given.s.dtype
+    act = learner.acting(learner.drawing, agent, workload, scanned=True)
+    assert act() == workload.many
+
+
 def products(jaxpr):
     """Multiply-adds of all products of matrices in a program."""
     total = 0

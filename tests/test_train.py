@@ -392,9 +392,12 @@ def test_pictures_ask_for_more(agent, tmp_path):
     )
     assert seen.sizes == state.sizes | {"episodes": 2 * state.sizes["episodes"]}
     more = {} if agent == "gcbc" else {"actor_tower": True}
+    more |= {"bc": 0.5} if agent == "crl" else {}  # from play, not from noise
     assert seen.settings == replace(state.settings, shift=4, **more)
     seen = replace(seen, changes={"episodes": 3, "shift": 0})
     assert (seen.sizes["episodes"], seen.settings.shift) == (3, 0)
+    calm, noisy = (replace(x, data="noisy").settings for x in (state, seen))
+    assert getattr(noisy, "bc", None) == getattr(calm, "bc", None)
 
 
 def test_an_agent_that_goes_on_collecting_clones_more(tmp_path):
