@@ -2,15 +2,16 @@
 
 For each agent given, on episodes that it never saw:
 
-* representation: can hand and object be read off it by a linear map (R^2)?
+* representation: can hand and object be read off it, and off what the tower makes of a
+  picture, by a linear map (R^2)?
 * model: is a row's true future first among 256 futures of play?
 * future reward: does f rise with every step of a scripted expert towards its goal?
 * detour: how far does the distance to the goal rise along the expert's film, as a part
   of the first distance, in pixels, in the hand's position, in the representation?
 * acting without the actor: success of the best of some actions under f.
 
-Controls: the same networks without training; of other agents, from pixels, what their
-tower makes of a picture. Episodes are held out whole.
+Controls: the same networks without training; of other agents, from pixels, the tower
+alone. Episodes are held out whole.
 
     python benchmarks/three_jobs.py zoo:binpick-state-crl runs/other --out results
 """
@@ -84,18 +85,16 @@ class Films:
 
 def features(agent, films: Films) -> dict[str, np.ndarray]:
     """Representations (N, T + 1, F) of every moment."""
-    network = getattr(agent, "critic", agent.actor)
+    network, found = getattr(agent, "critic", agent.actor), {}
     if hasattr(network, "psi"):
         phi, psi = jax.jit(network.phi), jax.jit(network.psi)
-        return {
-            "phi": films.of(phi, films.seen, films.actions),
-            "psi": films.of(psi, films.seen),
-        }
-    if films.scene is None:
-        return {}
-    stacked = 2 if network is agent.actor else 1  # it sees state and goal together
-    tower = jax.jit(lambda s: network.eyes(jnp.concatenate([s] * stacked, -1)))
-    return {"tower": films.of(tower, films.seen)}
+        found["phi"] = films.of(phi, films.seen, films.actions)
+        found["psi"] = films.of(psi, films.seen)
+    if films.scene is not None:
+        stacked = 2 if network is agent.actor else 1  # it sees state and goal together
+        tower = jax.jit(lambda s: network.eyes(jnp.concatenate([s] * stacked, -1)))
+        found["tower"] = films.of(tower, films.seen)
+    return found
 
 
 def probed(agent, films: Films) -> Iterator[dict]:
@@ -150,7 +149,8 @@ def detours(agent, films: Films) -> Iterator[dict]:
         spaces["pixels"] = (pixels, goals[:, 0])
     psi = jax.jit(agent.critic.psi)
     goals = films.of(psi, films.goals[:, None])[:, 0]
-    spaces |= {name: (x, goals) for name, x in features(agent, films).items()}
+    seen = features(agent, films)
+    spaces |= {name: (seen[name], goals) for name in ("phi", "psi")}
     for name, (film, goal) in spaces.items():
         curves = planning.distances(film, goal)
         rises = [

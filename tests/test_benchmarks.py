@@ -347,7 +347,7 @@ def test_three_jobs_of_an_untrained_agent(agent, obs, tmp_path, monkeypatch, cap
     assert shown.count("\n") == len(rows)
     of = {(r["training"], r["measure"], r["of"]): r["value"] for r in rows}
     assert len(of) == len(rows)
-    features = ["tower"] if agent == "gcbc" else ["phi", "psi"]
+    features = ["tower"] * (obs == "pixels") + ["phi", "psi"] * (agent == "crl")
     for training in ("trained", "untrained"):
         for name in features:
             assert of[training, "probe of hand", name] <= 1
