@@ -283,7 +283,8 @@ class Run:
             checks.one_of("a setting", name, kinds)
             kind = kinds[name]
             if type(value) not in ((float, int) if kind is float else (kind,)):
-                raise ValueError(f"{name} must be of type {kind.__name__}; got {value}")
+                word = "true or false" if kind is bool else f"of type {kind.__name__}"
+                raise ValueError(f"{name} must be {word}; got {value}")
         for name, size in self.sizes.items():
             checks.at_least(name, size, 0 if name in ("steps", "collect") else 1)
         steps, every = self.sizes["steps"], self.sizes["every"]

@@ -487,6 +487,7 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
         (["--set", "bc=2"], "bc must lie in [0, 1]; got 2"),
         (["--set", "gamma=word"], "gamma must be of type float; got word"),
         (["--set", "episodes=0.5"], "episodes must be of type int; got 0.5"),
+        (["--set", "actor_tower=False"], "actor_tower must be true or false; got Fal"),
         (["--set", "tests=0"], "tests must be at least 1"),
         (["--set", "steps=75"], "steps must be a multiple of 50; got 75"),
         (["--set", "steps=0"], "steps + collect must be at least 1"),
