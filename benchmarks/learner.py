@@ -60,7 +60,7 @@ from crl_mini.files import device, table, text, versions, write
 from crl_mini.replay import Batch, Replay
 
 ROUNDS, SECONDS = 5, 0.5  # a contender is measured so often, for so long
-ORIGINAL, OURS = "original's form", "ours"
+ORIGINAL, OURS, DRAWN = "original's form", "ours", ", drawn"
 CUBE = 2048  # side of the largest matrices of which the peak is measured
 
 
@@ -272,7 +272,7 @@ PIXEL_FORMS = (
     (f"{OURS}, conv", CRL.update, XLA, BOTH[:1]),
     (f"{OURS}, im2col", CRL.update, {"tower": "conv"}, BOTH),
     (f"{OURS}, patch, own tower", CRL.update, OWN, BOTH),
-    (f"{OURS}, patch, own tower, drawn", drawing, OWN, BOTH),
+    (f"{OURS}, patch, own tower{DRAWN}", drawing, OWN, BOTH),
     (f"{OURS}, patch", CRL.update, {}, BOTH),
 )
 
@@ -351,7 +351,10 @@ def ratio(ours: Contender, other: Contender) -> dict:
 
 
 def comparisons(contenders: list[Contender]) -> list[dict]:
-    """Ours against the original's form, called alike where it can be, and singly."""
+    """Ours against the original's form, called alike where it can be, and singly.
+
+    And the form that draws its batches against the one that is given them.
+    """
     found = []
     for other in contenders:
         if other.what == ORIGINAL:
@@ -362,6 +365,12 @@ def comparisons(contenders: list[Contender]) -> list[dict]:
                 and ours.what.startswith(OURS)
                 and ours.scanned >= other.scanned
             ]
+    given = {contender.label: contender for contender in contenders}
+    found += [
+        ratio(contender, given[contender.label.replace(DRAWN, "")])
+        for contender in contenders
+        if contender.what.endswith(DRAWN)
+    ]
     return found
 
 
@@ -418,13 +427,13 @@ def report(rows: list[dict], known: dict) -> str:
     lines = [
         "On {device}, load average {load_average[0]} to {load_average[1]}: medians of "
         "{rounds} rounds of {seconds} s or more, and their range\n".format(**known),
-        f"{'':39}{'updates/s':>10}{'range':>18}{'GFLOP/s':>9}{'of peak':>9}",
+        f"{'':44}{'updates/s':>10}{'range':>18}{'GFLOP/s':>9}{'of peak':>9}",
     ]
     for row in rows:
         name, form, scanned, middle, low, high, gflops, share = row.values()
         name = f"{name} {form}" + ", in a scan" * scanned
         span, part = f"{low:.2f} to {high:.2f}", f"{share:.0%}" if share else ""
-        lines.append(f"{name:39}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
+        lines.append(f"{name:44}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
     lines.append("")
     for ratio in known["ratios"]:
         name, ours, other, *times = ratio.values()

@@ -296,7 +296,10 @@ def test_pictures_are_measured_in_calls_where_there_are_convolutions(
     assert not any(
         type(eyes) is learner.Convolution for *_, eyes, scan in begun if scan
     )
-    assert {update for update, *_ in begun[1:]} == {learner.CRL.update}
+    drawn = [learner.DRAWN in label for label in labels]
+    assert sum(drawn) == 2
+    for (update, *_), from_poses in zip(begun[1:], drawn[1:], strict=True):
+        assert update is (learner.drawing if from_poses else learner.CRL.update)
 
 
 def test_speeds_are_medians_and_shares_are_of_the_same_round(small):
@@ -311,6 +314,10 @@ def test_speeds_are_medians_and_shares_are_of_the_same_round(small):
     assert learner.row(other, peak)["share_of_peak"] == ""
     (found,) = learner.comparisons([other, ours])
     assert list(found.values())[-3:] == [2, 1, 3]
+    drawn = one("W1", learner.OURS + learner.DRAWN, False, rates=[5.0, 15.0, 10.0])
+    found = learner.comparisons([ours, drawn])
+    halves = {"times_as_fast": 0.5, "lowest": 0.5, "highest": 0.5}
+    assert found == [{"workload": "W1", "of": drawn.label, "to": "ours"} | halves]
 
 
 @pytest.mark.parametrize(
