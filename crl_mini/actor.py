@@ -145,25 +145,29 @@ class Policy(Seeing):
         low, high = jnp.array(self.action.low), jnp.array(self.action.high)
         return low + (a + 1) * (high - low) / 2
 
+    def center(self, s, g) -> Float[Array, "B A"]:
+        """Actions in [-1, 1] without noise: tanh of the first A outputs."""
+        return jnp.tanh(self.out(s, g)[:, : self.action.size])
+
+    def mode(self, s, g) -> Float[Array, "B A"]:
+        """The action without noise."""
+        return self.scaled(self.center(s, g))
+
+    def noisy(
+        self, s, g, *, key: PRNGKeyArray, std: float, clip: float = jnp.inf
+    ) -> Float[Array, "B A"]:
+        """The mode plus Gaussian noise in units of [-1, 1], cut off at `clip`."""
+        a = self.center(s, g)
+        noise = jnp.clip(std * jax.random.normal(key, a.shape), -clip, clip)
+        return self.scaled(jnp.clip(a + noise, -1, 1))
+
 
 class DeterministicActor(Policy):
     """a = mu(s, g): the policy of TD3."""
 
     def __call__(self, s, g) -> Float[Array, "B A"]:
         """Actions in [-1, 1]."""
-        return jnp.tanh(self.out(s, g))
-
-    def noisy(
-        self, s, g, *, key: PRNGKeyArray, std: float, clip: float = jnp.inf
-    ) -> Float[Array, "B A"]:
-        """The action plus Gaussian noise in units of [-1, 1], cut off at `clip`."""
-        a = self(s, g)
-        noise = jnp.clip(std * jax.random.normal(key, a.shape), -clip, clip)
-        return self.scaled(jnp.clip(a + noise, -1, 1))
-
-    def mode(self, s, g) -> Float[Array, "B A"]:
-        """The action without noise."""
-        return self.scaled(self(s, g))
+        return self.center(s, g)
 
 
 class Actor(Policy):
@@ -176,9 +180,11 @@ class Actor(Policy):
         mean, log_std = jnp.split(self.out(s, g), 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD)
 
-    def mode(self, s, g) -> Float[Array, "B A"]:
-        """The action without noise, tanh(mean)."""
-        return self.scaled(jnp.tanh(self(s, g)[0]))
+    def act(self, s, g, *, key: PRNGKeyArray, greedy: bool, exploration: float):
+        """Actions (B, A): the mode, the mode with noise, or, without any, drawn."""
+        if greedy or exploration:
+            return self.noisy(s, g, key=key, std=0.0 if greedy else exploration)
+        return self.sample(s, g, key=key)[0]
 
     def sample(self, s, g, *, key: PRNGKeyArray):
         """One action (B, A) a row and its log density (B,)."""

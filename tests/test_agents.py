@@ -163,6 +163,22 @@ def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", sorted(AGENTS))
+def test_exploration_is_noise_on_the_mode_and_without_it_a_draw(name):
+    s, g = jax.random.uniform(jax.random.key(0), (2, 4000, 2), minval=-0.9, maxval=0.9)
+    agents = [create(name, exploration=std) for std in (0.0, 0.02)]
+    key, (drawing, noisy) = jax.random.key(1), agents
+    mode = noisy.act(s, g, key=key, greedy=True)
+    np.testing.assert_array_equal(mode, drawing.act(s, g, key=key, greedy=True))
+    inside = abs(mode).max(1) < 0.9  # where the bounds do not interfere
+    assert inside.sum() > 1000
+    noise = (noisy.act(s, g, key=key) - mode)[inside]
+    np.testing.assert_allclose(noise.std(), 0.02, rtol=0.05)
+    if name != "td3_her":  # it has nothing to draw from
+        mode = drawing.actor.sample(s, g, key=key)[0]
+    np.testing.assert_allclose(drawing.act(s, g, key=key), mode, atol=1e-6)
+
+
 @pytest.mark.parametrize("actor_tower", [False, True])
 def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
     """None of its gradient reaches the critic's tower, and none is missing."""
@@ -293,7 +309,7 @@ def test_bad_settings_get_one_clear_line(name, setting, message):
         ("td3_her", {"tau": 1.0}, r"tau must lie inside \(0, 1\)"),
         ("td3_her", {"smoothing": -1.0}, "smoothing must be at least 0"),
         ("td3_her", {"smoothing_clip": -1.0}, "smoothing_clip must be at least 0"),
-        ("td3_her", {"exploration": -1.0}, "exploration must be at least 0"),
+        ("gcbc", {"exploration": -1.0}, "exploration must be at least 0"),
         ("c_learning", {"tau": 0.0}, r"tau must lie inside \(0, 1\)"),
         ("c_learning", {"energy": "manhattan"}, "energy must be one of dot, l2, cos"),
         ("c_learning", {"bc": 1.5}, r"bc must lie in \[0, 1\]"),

@@ -35,6 +35,8 @@ class Settings:
     """What looks at pictures: a name in `encoders.TOWERS` (the paper: ``conv``)."""
     shift: int = 0
     """Pixels by which an update may shift each picture, at random (DrQ: 4)."""
+    exploration: float = 0.0
+    """Deviation of the noise on actions that are not greedy; at 0 they are drawn."""
 
     def __post_init__(self):
         checks.inside("gamma", self.gamma, 0, 1)
@@ -43,6 +45,7 @@ class Settings:
         checks.at_least("decay_steps", self.decay_steps, 0)
         checks.one_of("tower", self.tower, TOWERS)
         checks.at_least("shift", self.shift, 0)
+        checks.at_least("exploration", self.exploration, 0)
         if not self.hidden:
             raise ValueError("hidden must hold one width or more; got none")
 

@@ -192,7 +192,8 @@ class CRL:
             return jax.random.categorical(key, f / temperature)
         if not self.config.actor_tower:
             s, g = self.critic.see(s, g)
-        return self.actor.mode(s, g) if greedy else self.actor.sample(s, g, key=key)[0]
+        how = {"greedy": greedy, "exploration": self.config.exploration}
+        return self.actor.act(s, g, key=key, **how)
 
     def action_logits(
         self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]

@@ -74,5 +74,6 @@ class GCBC:
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
-        """Actions (B, A) for states and goals: drawn, or with `greedy` the mode."""
-        return self.actor.mode(s, g) if greedy else self.actor.sample(s, g, key=key)[0]
+        """Actions (B, A) for states and goals: explored, or with `greedy` the mode."""
+        how = {"greedy": greedy, "exploration": self.config.exploration}
+        return self.actor.act(s, g, key=key, **how)

@@ -55,14 +55,14 @@ class TD3HERConfig(Settings):
     smoothing_clip: float = 0.5
     """Largest noise on the target policy's actions."""
     exploration: float = 0.1
-    """Standard deviation of the noise on actions that are not greedy."""
+    """Standard deviation of the noise on actions that are not greedy; 0 for none."""
 
     def __post_init__(self):
         super().__post_init__()
         check_share("future", self.future)
         check_share("bc", self.bc)
         checks.inside("tau", self.tau, 0, 1)
-        for name in ("smoothing", "smoothing_clip", "exploration"):
+        for name in ("smoothing", "smoothing_clip"):
             checks.at_least(name, getattr(self, name), 0)
 
 
@@ -262,6 +262,5 @@ class TD3HER:
         """Actions (B, A) for states and goals: with noise, or with `greedy` without."""
         if not self.config.actor_tower:
             s, g = self.critic.see(s, g)
-        if greedy:
-            return self.actor.mode(s, g)
-        return self.actor.noisy(s, g, key=key, std=self.config.exploration)
+        std = 0.0 if greedy else self.config.exploration
+        return self.actor.noisy(s, g, key=key, std=std)
