@@ -183,9 +183,17 @@ class Replay:
         return tuple(jnp.split(self.scene.draw(jnp.concatenate(rows)), len(rows)))
 
 
-@partial(jax.jit, donate_argnums=0)
 def _put(old, at, new):
-    """Rows in the place of others, in the same memory."""
+    """Rows in the place of others, in the same memory.
+
+    It waits until it is done: JAX reads `new` while Python goes on, and its owner may
+    write to it.
+    """
+    return jax.block_until_ready(_set(old, at, new))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _set(old, at, new):
     return old.at[at].set(new)
 
 
