@@ -52,12 +52,13 @@ from tqdm import tqdm
 from crl_mini import CRL, CRLConfig, checks
 from crl_mini.__main__ import Parser
 from crl_mini.agents.crl import critic_loss, logit_metrics
-from crl_mini.collect import collect
+from crl_mini.devices import device
 from crl_mini.encoders import TOWERS, Conv
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.tabletop import TabletopVector
-from crl_mini.files import device, table, text, versions, write
 from crl_mini.replay import Batch, Replay
+from crl_mini.runs.data import collect
+from crl_mini.runs.files import table, text, versions, write
 
 ROUNDS, SECONDS = 5, 0.5  # a contender is measured so often, for so long
 ORIGINAL, OURS, DRAWN = "original's form", "ours", ", drawn"

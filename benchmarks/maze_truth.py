@@ -15,9 +15,11 @@ import numpy as np
 from gymnasium import spaces
 from tqdm import tqdm
 
-from crl_mini import CRL, CRLConfig, GridMaze, Replay, occupancy, train_offline
-from crl_mini.evaluate import critic_table, weighted_correlation
-from crl_mini.files import device, table, text, versions, write
+from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
+from crl_mini.devices import device
+from crl_mini.measure import occupancy
+from crl_mini.measure.critics import critic_table, weighted_correlation
+from crl_mini.runs.files import table, text, versions, write
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 GAMMA, LENGTH, HORIZON = 0.9, 100, 50

@@ -40,10 +40,11 @@ from tqdm import tqdm, trange
 
 from crl_mini import checks
 from crl_mini.__main__ import Parser
+from crl_mini.devices import device
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import OBJECT, PIXELS, TASKS, TabletopVector
-from crl_mini.files import device, table, text, versions, write
+from crl_mini.runs.files import table, text, versions, write
 from crl_mini.train import OBS
 
 SIMULATIONS = (1, 16, 64, 256)

@@ -28,16 +28,21 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from crl_mini import checks, planning, zoo
+from crl_mini import checks
 from crl_mini.__main__ import Parser
-from crl_mini.collect import collect
 from crl_mini.critic import paired
+from crl_mini.devices import device
 from crl_mini.envs.play import Expert
 from crl_mini.envs.tabletop import HAND, OBJECT, TASKS
-from crl_mini.evaluate import linear_probe, rank_correlation, retrieval, rollout, wilson
-from crl_mini.files import device, table, text, versions, write
+from crl_mini.measure import planning
+from crl_mini.measure.critics import linear_probe, rank_correlation, retrieval
+from crl_mini.measure.statistics import wilson
 from crl_mini.replay import Replay
-from crl_mini.train import Run, restored
+from crl_mini.rollouts import rollout
+from crl_mini.runs import zoo
+from crl_mini.runs.data import collect
+from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.run import Run, restored
 
 FILMS, PLAY, RIVALS, CANDIDATES = 60, 100, 256, 16
 SEED = 40_000  # of episodes that no training and no test has used

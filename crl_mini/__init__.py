@@ -3,8 +3,8 @@
 from crl_mini.agents.crl import CRL, CRLConfig
 from crl_mini.critic import Critic
 from crl_mini.envs import GridMaze
+from crl_mini.figures.show import show
 from crl_mini.replay import Batch, Replay
-from crl_mini.show import show
 from crl_mini.train import train_offline
 
 __all__ = [

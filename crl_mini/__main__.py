@@ -19,14 +19,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def doctor(args: argparse.Namespace) -> int:
-    from crl_mini.doctor import report  # JAX takes seconds to start
+    from crl_mini.runs.doctor import report  # JAX takes seconds to start
 
     print(report())
     return 0
 
 
 def train(args: argparse.Namespace) -> int:
-    from crl_mini.train import Run, start_processes
+    from crl_mini.devices import start_processes
+    from crl_mini.runs.run import Run
 
     if args.distributed:
         start_processes()
@@ -82,7 +83,7 @@ def _summary(run, manifest: dict) -> str:
 
 
 def sweep(args: argparse.Namespace) -> int:
-    from crl_mini.train import command, unfinished
+    from crl_mini.runs.sweep import command, unfinished
 
     what = _settings(args)
     axes = [what.pop(k).split(",") for k in ("task", "agent")]
@@ -108,9 +109,10 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    from crl_mini import checks, films, zoo
-    from crl_mini.evaluate import wilson
-    from crl_mini.train import restored
+    from crl_mini import checks
+    from crl_mini.measure.statistics import wilson
+    from crl_mini.runs import films, zoo
+    from crl_mini.runs.run import restored
 
     checks.at_least("--episodes", args.episodes, 1)
     checks.at_least("--seed", args.seed, 0)
@@ -134,7 +136,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def collect(args: argparse.Namespace) -> int:
-    from crl_mini import collect as c
+    from crl_mini.runs import data as c
 
     need = c.n_bytes(args.task, args.obs, args.episodes)
     c.check_room(args.out, need)
@@ -157,7 +159,7 @@ def collect(args: argparse.Namespace) -> int:
 
 
 def results(args: argparse.Namespace) -> int:
-    from crl_mini.results import markdown, runs
+    from crl_mini.runs.results import markdown, runs
 
     print(markdown(runs()))
     return 0

@@ -1,7 +1,7 @@
 """Folders of runs, made without training."""
 
-from crl_mini.files import dump, text
-from crl_mini.train import Run
+from crl_mini.runs.files import dump, text
+from crl_mini.runs.run import Run
 
 
 def begun(out, task, **settings):

@@ -12,8 +12,8 @@ from gymnasium import spaces
 from crl_mini.agents import AGENTS, crl, td3_her
 from crl_mini.agents.base import cloned, polyak
 from crl_mini.envs.play import Wander
-from crl_mini.evaluate import rollout, rollouts
 from crl_mini.replay import Batch, Replay
+from crl_mini.rollouts import rollout, rollouts
 from crl_mini.train import updates
 
 PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))

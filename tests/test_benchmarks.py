@@ -14,9 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from crl_mini import results
-from crl_mini.files import table
-from crl_mini.train import Run
+from crl_mini.runs import results
+from crl_mini.runs.files import table
+from crl_mini.runs.run import Run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

@@ -7,7 +7,7 @@ import optax
 import pytest
 from gymnasium import spaces
 
-from crl_mini import GridMaze, Replay, occupancy
+from crl_mini import GridMaze, Replay
 from crl_mini.agents import CLearning, CLearningConfig
 from crl_mini.agents.c_learning import (
     TwinCritic,
@@ -17,7 +17,8 @@ from crl_mini.agents.c_learning import (
     nce_loss,
 )
 from crl_mini.critic import paired
-from crl_mini.evaluate import critic_table
+from crl_mini.measure import occupancy
+from crl_mini.measure.critics import critic_table
 from crl_mini.replay import Batch
 from crl_mini.train import train_offline
 

@@ -9,11 +9,12 @@ import optax
 import pytest
 from gymnasium import spaces
 
-from crl_mini import CRL, CRLConfig, GridMaze, Replay, occupancy, train_offline
+from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.agents.crl import actor_loss, critic_loss
 from crl_mini.critic import ENERGIES, paired
-from crl_mini.evaluate import critic_table, weighted_correlation
 from crl_mini.losses import LOSSES
+from crl_mini.measure import occupancy
+from crl_mini.measure.critics import critic_table, weighted_correlation
 from crl_mini.replay import Batch
 
 PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))

@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
-from crl_mini import doctor
 from crl_mini.__main__ import main
+from crl_mini.runs import doctor
 
 
 @pytest.fixture(scope="module")

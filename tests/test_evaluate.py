@@ -13,22 +13,17 @@ from gymnasium.vector import AutoresetMode
 
 from crl_mini.critic import Critic
 from crl_mini.encoders import Spec
-from crl_mini.evaluate import (
+from crl_mini.measure.critics import (
     action_plane,
     critic_table,
-    funnel,
-    furthest,
-    iqm,
-    iqm_interval,
     linear_probe,
     pca,
     rank_correlation,
     retrieval,
-    rollout,
-    rollouts,
     weighted_correlation,
-    wilson,
 )
+from crl_mini.measure.statistics import funnel, furthest, iqm, iqm_interval, wilson
+from crl_mini.rollouts import rollout, rollouts
 
 ENV = "crl_mini/PointMaze-U-v0"
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from folders import begun
 
-from crl_mini import films
 from crl_mini.__main__ import main
-from crl_mini.evaluate import rollouts, wilson
-from crl_mini.files import dump
-from crl_mini.train import Run, restored
+from crl_mini.measure.statistics import wilson
+from crl_mini.rollouts import rollouts
+from crl_mini.runs import films
+from crl_mini.runs.files import dump
+from crl_mini.runs.run import Run, restored
 
 
 @pytest.fixture(scope="module")

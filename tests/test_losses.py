@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from crl_mini import losses, occupancy
+from crl_mini import losses
+from crl_mini.measure import occupancy
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 6)).astype(np.float32) * 3

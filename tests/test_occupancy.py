@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from crl_mini import Replay, occupancy
+from crl_mini import Replay
 from crl_mini.envs.maze import LAYOUTS, GridMaze
+from crl_mini.measure import occupancy
 
 GAMMA = 0.9
 

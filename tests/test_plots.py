@@ -7,9 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.quiver import Quiver
 
-from crl_mini import occupancy, plots
 from crl_mini.envs.maze import GridMaze
-from crl_mini.evaluate import wilson
+from crl_mini.figures import plots
+from crl_mini.measure import occupancy
+from crl_mini.measure.statistics import wilson
 from crl_mini.replay import offset_pmf
 
 MAZE = GridMaze("U")

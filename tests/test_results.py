@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crl_mini import plots, results
 from crl_mini.__main__ import main
-from crl_mini.evaluate import iqm, iqm_interval, wilson
+from crl_mini.figures import plots
+from crl_mini.measure.statistics import iqm, iqm_interval, wilson
+from crl_mini.runs import results
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = results.runs()

@@ -16,7 +16,9 @@ from forks import Forks, command
 from safetensors.numpy import load_file
 
 from crl_mini.agents.crl import critic_loss
-from crl_mini.train import Run, everywhere, updates
+from crl_mini.devices import everywhere
+from crl_mini.runs.run import Run
+from crl_mini.train import updates
 
 SMALL = {"hidden": (7,), "repr_dim": 5, "layer_norm": False}
 SIZES = {"episodes": 8, "copies": 2, "per_update": 20, "tests": 2, "every": 5}

@@ -9,7 +9,7 @@ from IPython.utils.capture import capture_output
 import crl_mini
 from crl_mini import losses
 from crl_mini.agents.crl import CRL
-from crl_mini.show import EQUATIONS, Source, show
+from crl_mini.figures.show import EQUATIONS, Source, show
 
 SHOWN = [losses.binary_nce, losses, CRL, CRL.update, CRL.create]
 

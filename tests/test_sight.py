@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_mini import encoders, sight
+from crl_mini import encoders
+from crl_mini.measure import sight
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (16, 24, 3), np.uint8)

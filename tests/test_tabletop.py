@@ -25,7 +25,7 @@ from crl_mini.envs.tabletop import (
     TURN,
     TabletopVector,
 )
-from crl_mini.evaluate import rollout
+from crl_mini.rollouts import rollout
 
 each = pytest.mark.parametrize("task", TASKS)
 blocks = pytest.mark.parametrize("task", ["Push", "PickPlace", "BinPick"])

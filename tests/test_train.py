@@ -20,12 +20,14 @@ from gymnasium import spaces
 from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
-from crl_mini.collect import collect, save
-from crl_mini.collect import load as load_data
 from crl_mini.envs.play import Wander
-from crl_mini.evaluate import rollout
-from crl_mini.files import REPLAY, load, text
-from crl_mini.train import Run, command, restored, unfinished, updates
+from crl_mini.rollouts import rollout
+from crl_mini.runs.data import collect, save
+from crl_mini.runs.data import load as load_data
+from crl_mini.runs.files import REPLAY, load, text
+from crl_mini.runs.run import Run, restored
+from crl_mini.runs.sweep import command, unfinished
+from crl_mini.train import updates
 
 MAZE = GridMaze("U")
 KEY = jax.random.key(3)

@@ -20,14 +20,16 @@ from ipywidgets.embed import embed_data
 from PIL import Image
 from scipy import optimize, stats
 
-from crl_mini import compare, occupancy, planning, widgets
+from crl_mini import widgets
 from crl_mini.actor import Actor
 from crl_mini.critic import ENERGIES, Critic
 from crl_mini.encoders import Spec
 from crl_mini.envs.maze import GridMaze, PointMazeVector
 from crl_mini.envs.tabletop import TASKS
-from crl_mini.evaluate import iqm, pca
 from crl_mini.losses import LOSSES, logsumexp_penalty
+from crl_mini.measure import occupancy, planning, statistics
+from crl_mini.measure.critics import pca
+from crl_mini.measure.statistics import iqm
 from crl_mini.replay import SAMPLERS, offset_pmf
 from crl_mini.widgets import base
 
@@ -459,7 +461,10 @@ def test_intervals_of_seeds_are_those_of_python(node):
     for xs, found in zip(
         SCORES, node(MAKE["seeds"](), body, scores=SCORES), strict=True
     ):
-        expected = [iqm(np.array(xs)[:, None]), *compare.exact_interval(np.array(xs))]
+        expected = [
+            iqm(np.array(xs)[:, None]),
+            *statistics.exact_interval(np.array(xs)),
+        ]
         np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
@@ -1013,7 +1018,7 @@ def test_seeds_are_drawn(mount):
             mine = np.array(xs)[got["picked"]]
             assert len(mine) == n
             assert got["iqm"] == pytest.approx(iqm(mine[:, None]))
-            assert got["interval"] == pytest.approx(compare.exact_interval(mine))
+            assert got["interval"] == pytest.approx(statistics.exact_interval(mine))
         worst, best = sorted(pair, key=lambda xs: iqm(np.array(xs)[:, None]))
         exact = share_won(every_iqm(worst, n), every_iqm(best, n))
         assert float(found["exact"]) == pytest.approx(exact)

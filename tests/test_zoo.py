@@ -10,11 +10,11 @@ import pytest
 from folders import begun
 from safetensors.numpy import load_file
 
-from crl_mini import zoo
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
-from crl_mini.evaluate import wilson
-from crl_mini.train import restored
+from crl_mini.measure.statistics import wilson
+from crl_mini.runs import zoo
+from crl_mini.runs.run import restored
 
 STATES = np.float32(np.random.default_rng(0).uniform(0, 0.1, (5, 7)))
 

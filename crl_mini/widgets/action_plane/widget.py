@@ -12,8 +12,8 @@ from crl_mini import checks
 from crl_mini.actor import LOG_STD, Actor
 from crl_mini.critic import Critic
 from crl_mini.envs.tabletop import TASKS
-from crl_mini.evaluate import action_plane
-from crl_mini.plots import action_planes
+from crl_mini.figures.plots import action_planes
+from crl_mini.measure.critics import action_plane
 from crl_mini.widgets.base import Name, Widget, layers_of, named
 
 LARGEST = 300_000  # weights, at two bytes each

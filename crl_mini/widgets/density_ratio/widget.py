@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from crl_mini.plots import two_densities
+from crl_mini.figures.plots import two_densities
 from crl_mini.widgets.base import Real, Whole, Widget, seed_trait, within
 
 MEAN, WIDTH = within(-4, 4), within(0.5, 2.5)

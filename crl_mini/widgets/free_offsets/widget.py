@@ -4,9 +4,10 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from crl_mini import checks, occupancy
+from crl_mini import checks
 from crl_mini.envs.maze import GridMaze
-from crl_mini.plots import maze_values
+from crl_mini.figures.plots import maze_values
+from crl_mini.measure import occupancy
 from crl_mini.widgets.base import (
     MazeWidget,
     Name,

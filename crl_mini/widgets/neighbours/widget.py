@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from scipy.spatial.distance import cdist
 
 from crl_mini import checks
-from crl_mini.plots import pictures
-from crl_mini.sight import nearest
+from crl_mini.figures.plots import pictures
+from crl_mini.measure.sight import nearest
 from crl_mini.widgets.base import Name, Widget, named
 
 LARGEST = 2_000_000  # numbers of all spaces, at two bytes each

@@ -5,9 +5,9 @@ import traitlets
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from crl_mini import occupancy
 from crl_mini.envs.maze import GridMaze
-from crl_mini.plots import maze_values
+from crl_mini.figures.plots import maze_values
+from crl_mini.measure import occupancy
 from crl_mini.widgets.base import MazeWidget, Name, named
 
 

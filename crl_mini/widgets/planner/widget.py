@@ -6,9 +6,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Int, Shaped
 from matplotlib.figure import Figure
 
-from crl_mini import checks, planning
+from crl_mini import checks
 from crl_mini.envs.maze import GridMaze
-from crl_mini.plots import walks
+from crl_mini.figures.plots import walks
+from crl_mini.measure import planning
 from crl_mini.widgets.base import MazeWidget, Name, Real, named, within
 
 LARGEST = 100_000  # logits, at two bytes each

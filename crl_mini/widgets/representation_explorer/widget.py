@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from crl_mini import checks
 from crl_mini.critic import ENERGIES, Critic
 from crl_mini.envs.maze import GridMaze
-from crl_mini.evaluate import Projection, pca
-from crl_mini.plots import maze_values
+from crl_mini.figures.plots import maze_values
+from crl_mini.measure.critics import Projection, pca
 from crl_mini.widgets.base import Name, Widget, layers_of, named
 
 LARGEST = 200_000  # weights, at four bytes each

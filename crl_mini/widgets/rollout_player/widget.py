@@ -12,8 +12,8 @@ from PIL import Image
 
 from crl_mini import checks
 from crl_mini.critic import ENERGIES, Critic
-from crl_mini.evaluate import pca
-from crl_mini.plots import pictures
+from crl_mini.figures.plots import pictures
+from crl_mini.measure.critics import pca
 from crl_mini.widgets.base import Name, Widget, named
 
 LARGEST = 1_000_000  # bytes of all pictures together

@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from matplotlib.figure import Figure
 
 from crl_mini import checks
-from crl_mini.plots import all_runs
+from crl_mini.figures.plots import all_runs
 from crl_mini.widgets.base import Name, Whole, Widget, within
 
 Shares = Sequence | Shaped[np.ndarray, "..."]

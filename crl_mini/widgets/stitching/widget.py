@@ -7,9 +7,10 @@ import traitlets
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from crl_mini import checks, occupancy
+from crl_mini import checks
 from crl_mini.envs.maze import GridMaze
-from crl_mini.plots import maze_values
+from crl_mini.figures.plots import maze_values
+from crl_mini.measure import occupancy
 from crl_mini.widgets.base import MazeWidget, Name, Real, named, within
 
 MOST, LONGEST = 8, 120  # trajectories, and states of each

@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from crl_mini import checks, files
-from crl_mini.train import Run, of_config, restored
+from crl_mini import checks
+from crl_mini.runs import files
+from crl_mini.runs.run import Run, of_config, restored
 
 FOLDER = Path(__file__).parent
 NETWORKS = ("critic", "actor")  # what acting and looking need

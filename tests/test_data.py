@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from crl_mini import collect as files
 from crl_mini.__main__ import main
-from crl_mini.collect import CHUNK, Data, collect, load, save
 from crl_mini.envs.play import BRING, FUMBLE, LEAVE, WANDER, Expert, Play, expert
 from crl_mini.envs.tabletop import OPENING, TASKS
-from crl_mini.evaluate import rollout
 from crl_mini.replay import Replay
+from crl_mini.rollouts import rollout
+from crl_mini.runs import collect as files
+from crl_mini.runs.data import CHUNK, Data, collect, load, save
 
 each = pytest.mark.parametrize("task", TASKS)
 

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import binom, mannwhitneyu, trim_mean
 
-from crl_mini.compare import (
+from crl_mini.measure.statistics import (
     better,
     coverage,
     exact_interval,
     expected_best,
+    iqm,
+    iqm_interval,
     resamples,
     seed_variance,
     wald,
+    wilson,
 )
-from crl_mini.evaluate import iqm, iqm_interval, wilson
 
 RNG = np.random.default_rng(0)
 

@@ -13,10 +13,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from crl_mini import results
 from crl_mini.agents import AGENTS
 from crl_mini.envs.maze import GridMaze
-from crl_mini.evaluate import wilson
+from crl_mini.measure.statistics import wilson
+from crl_mini.runs import results
 
 #: Okabe and Ito's colours, told apart by readers with any kind of colour vision.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"

@@ -18,28 +18,6 @@ from safetensors.numpy import load_file, save
 REPLAY = "replay/"  # before the names of a replay's arrays in a checkpoint
 
 
-def memory_gib() -> float:
-    """Physical memory in GiB (NaN where the system does not tell)."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):
-        return float("nan")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def device() -> str:
-    """What the numbers were computed on."""
-    if jax.default_backend() == "cpu":
-        return f"{usable_cores()} CPU core{'s' * (usable_cores() > 1)}"
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-
-
 def versions(module: str = "crl_mini") -> dict[str, str]:
     """Versions of the packages that decide a result, with that of a `module`."""
     names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy", "mujoco")

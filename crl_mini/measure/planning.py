@@ -41,7 +41,7 @@ def best_of(
 
 
 def planner(critic, propose: Callable) -> Callable:
-    """A policy ``(s, g, key) -> actions`` without an actor, for `evaluate.rollout`.
+    """A policy ``(s, g, key) -> actions`` without an actor, for `rollouts.rollout`.
 
     Source: :eq:`best-of`.
     """

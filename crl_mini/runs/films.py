@@ -11,9 +11,9 @@ from jaxtyping import Bool, UInt8
 
 from crl_mini import checks
 from crl_mini.envs.tabletop import TASKS as TABLETOP
-from crl_mini.evaluate import rollouts
-from crl_mini.files import write
-from crl_mini.train import Run
+from crl_mini.rollouts import rollouts
+from crl_mini.runs.files import write
+from crl_mini.runs.run import Run
 
 SUFFIXES = (".mp4", ".gif")
 EPISODES = 8  # of a film, all at once

@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 
 from crl_mini.agents.crl import CRL, CRLConfig
-from crl_mini.files import memory_gib, usable_cores
+from crl_mini.devices import memory_gib, usable_cores
 from crl_mini.replay import Batch
-from crl_mini.train import PRESETS
+from crl_mini.runs.presets import PRESETS
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "anywidget")
 

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Shaped
 from tqdm import tqdm
 
 from crl_mini import checks
+from crl_mini.devices import memory_gib
 from crl_mini.envs.play import Expert, Play, Wander
 from crl_mini.envs.tabletop import TASKS
-from crl_mini.evaluate import rollout
-from crl_mini.files import memory_gib, versions, whole
+from crl_mini.rollouts import rollout
+from crl_mini.runs.files import versions, whole
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time

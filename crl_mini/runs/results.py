@@ -8,10 +8,13 @@ import numpy as np
 from jaxtyping import Float
 
 from crl_mini.agents import AGENTS
-from crl_mini.evaluate import iqm, iqm_interval
+from crl_mini.measure.statistics import iqm, iqm_interval
 
 # In a checkout the folder `results`; in an installed package a copy of it.
-FOLDERS = (Path(__file__).parent / "_results", Path(__file__).parents[1] / "results")
+FOLDERS = (
+    Path(__file__).parents[1] / "_results",
+    Path(__file__).parents[2] / "results",
+)
 
 Row = dict[str, str | int | float]
 

@@ -1,0 +1,1 @@
+"""Plots, and library code shown in the chapters."""

@@ -1,0 +1,1 @@
+"""Exact answers, and measurements of trained agents."""

@@ -1,0 +1,108 @@
+"""Rollouts: episodes of a policy in a vector of environments."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array
+from jaxtyping import Bool, Shaped
+from tqdm import tqdm
+
+from crl_mini import checks
+
+
+class Episodes(NamedTuple):
+    """N episodes of T steps: what was seen, done, asked for, and whether it worked.
+
+    `achieved` is what of each observation counts as a goal: the very same array as
+    `observations` where both are equal.
+    """
+
+    observations: Shaped[np.ndarray, "N T1 ..."]
+    actions: Shaped[np.ndarray, "N T ..."]
+    goals: Shaped[np.ndarray, "N ..."]
+    success: Bool[np.ndarray, "N T"]
+    achieved: Shaped[np.ndarray, "N T1 ..."]
+
+    @property
+    def ever(self) -> Bool[np.ndarray, " N"]:
+        """Was the goal reached at any step?"""
+        return self.success.any(1)
+
+    @property
+    def at_end(self) -> Bool[np.ndarray, " N"]:
+        """Was the goal reached at the last step?"""
+        return self.success[:, -1]
+
+
+def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
+    """One episode of `length` steps in every copy of the environment.
+
+    `policy(s, g, key)` returns a batch of actions. The seed decides starts, goals and
+    the policy's noise. No episode may end before; whether and when the environment
+    resets itself makes no difference.
+    """
+    checks.at_least("length", length, 1)
+    key = jax.random.key(seed)
+    now, _ = env.reset(seed=seed)
+    goals, seen, actions, success = np.array(now["desired_goal"]), [_seen(now)], [], []
+    for t in range(length):
+        noise = jax.random.fold_in(key, t)
+        action = np.asarray(policy(seen[-1][0], now["desired_goal"], noise))
+        now, _, terminated, truncated, info = env.step(action)
+        if t + 1 < length and (terminated | truncated).any():
+            raise ValueError(
+                f"an episode must last {length} steps; one ended at {t + 1}"
+            )
+        now, info = _before_reset(env, now, info)
+        seen.append(_seen(now))
+        actions.append(action)
+        success.append(_success(info))
+    observations = np.stack([s for s, _ in seen], 1)
+    same = all(s is g for s, g in seen)
+    achieved = observations if same else np.stack([g for _, g in seen], 1)
+    actions, success = np.stack(actions, 1), np.stack(success, 1)
+    return Episodes(observations, actions, goals, success, achieved)
+
+
+def rollouts(env: VectorEnv, policy, length: int, n: int, *, seed: int) -> Episodes:
+    """`n` episodes of `length` steps, in as many rounds as the copies need.
+
+    Each round has a seed of its own, drawn from `seed`: copy i of most vectors has the
+    seed s + i, so that the seeds s and s + 1 would share all episodes but one.
+    """
+    seeds = np.random.SeedSequence(seed).generate_state(-(-n // env.num_envs))
+    bar = tqdm(seeds, "episodes", unit="round", leave=False, disable=len(seeds) == 1)
+    parts = [rollout(env, policy, length, seed=int(s)) for s in bar]
+    if env.num_envs == n:
+        return parts[0]
+    whole = Episodes(*(np.concatenate(x)[:n] for x in zip(*parts, strict=True)))
+    same = all(part.achieved is part.observations for part in parts)
+    return whole._replace(achieved=whole.observations) if same else whole
+
+
+def _seen(now: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and achieved goals: one array for both where they are equal."""
+    s, g = np.array(now["observation"]), now["achieved_goal"]
+    return s, s if np.array_equal(s, g) else np.array(g)
+
+
+def _success(info: dict) -> Bool[np.ndarray, " N"]:
+    """Whether each copy has reached its goal, under either of the usual names."""
+    for name in ("success", "is_success"):
+        if name in info:
+            return np.asarray(info[name], bool)
+    raise ValueError(f"info must hold success or is_success; got {list(info)}")
+
+
+def _before_reset(env: VectorEnv, now: dict, info: dict) -> tuple[dict, dict]:
+    """The last step of an episode, where the same step has begun the next one.
+
+    Gymnasium's same-step autoreset: `now` is the new start, and `info` holds the end.
+    """
+    if "final_obs" not in info:
+        return now, info
+    space = env.single_observation_space
+    end = create_empty_array(space, n=env.num_envs)
+    return concatenate(space, info["final_obs"], end), info["final_info"]
