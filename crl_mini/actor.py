@@ -1,4 +1,4 @@
-"""Goal-conditioned policies: a Gaussian squashed by tanh, and a deterministic one."""
+"""Goal-conditioned policies: a deterministic one, and a Gaussian squashed by tanh."""
 
 from collections.abc import Callable
 
@@ -37,10 +37,8 @@ def clipped_log_prob(
 
     Source: :eq:`clipped-action`; as in the code released with Eysenbach et al. (2022).
     """
-    entries = (x[..., None] for x in (jnp.clip(a, -EDGE, EDGE), mean, log_std))
-    a_1, mean_1, log_std_1 = entries
-    inside = tanh_gaussian_log_prob(jnp.arctanh(a_1), mean_1, log_std_1)
-    edge = jnp.arctanh(EDGE)
+    u, edge = jnp.arctanh(jnp.clip(a, -EDGE, EDGE)), jnp.arctanh(EDGE)
+    inside = tanh_gaussian_log_prob(*(x[..., None] for x in (u, mean, log_std)))
     tail = jax.scipy.special.log_ndtr((jnp.sign(a) * mean - edge) / jnp.exp(log_std))
     tail -= jnp.log1p(-EDGE)
     return jnp.where(jnp.abs(a) < EDGE, inside, tail).sum(-1)
@@ -99,16 +97,16 @@ def score_gradient(
     def log_density(mean, log_std, u):
         return jax.scipy.stats.norm.logpdf(u, mean, jnp.exp(log_std)).sum()
 
-    u = mean + jnp.exp(log_std) * noise  # drawn already: a constant to the gradient
+    u = mean + jnp.exp(log_std) * noise  # a sample: a constant to the gradient
     scores = jax.vmap(jax.grad(log_density, (0, 1)), (None, None, 0))
     return jax.vmap(value)(u)[:, None, None] * jnp.stack(scores(mean, log_std, u), 1)
 
 
 class Policy(Seeing):
-    """A network of state and goal; actions in [-1, 1], rescaled to the space's bounds.
+    """mu(s, g): a network whose tanh is an action, rescaled to the space's bounds.
 
-    Goals are observations unless `goal` says otherwise. Its tower sees the pictures of
-    state and goal stacked, as in the paper.
+    Goals are observations unless `goal` says otherwise. `sizes` are `hidden` and
+    `layer_norm` of the `MLP`.
     """
 
     outputs = 1  # numbers that the network gives for each entry of an action
@@ -119,55 +117,52 @@ class Policy(Seeing):
         action: Spec,
         goal: Spec | None = None,
         *,
-        hidden: tuple[int, ...],
-        layer_norm: bool,
         tower: str = "patch",
         rngs: nnx.Rngs,
+        **sizes,
     ):
         if not action.low:
             raise ValueError(f"the action space must be a bounded Box; got {action}")
         super().__init__(observation, goal, tower, stacked=2, rngs=rngs)
         self.action = action
-        sizes = {"layer_norm": layer_norm, "rngs": rngs}
         d_in = self.observation.size  # of two pictures together
         d_in += self.goal.size if self.eyes is None else 0
-        self.tower = MLP(d_in, hidden, self.outputs * action.size, **sizes)
+        self.tower = MLP(d_in, d_out=self.outputs * action.size, rngs=rngs, **sizes)
 
-    def out(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
-        """Output (B, outputs x A) of the network."""
-        if self.eyes is not None:
-            return self.tower(self.eyes(jnp.concatenate([s, g], axis=-1)))
-        features = (self.observation.features(s), self.goal.features(g))
-        return self.tower(jnp.concatenate(features, axis=-1))
+    def see(self, s, g) -> Float[Array, "B F"]:
+        """Features of states and goals side by side; a tower sees the two stacked."""
+        if self.eyes is None:
+            return jnp.concatenate(super().see(s, g), axis=-1)
+        return self.eyes(jnp.concatenate([s, g], axis=-1))
+
+    def view(self, pictures, features) -> Float[Array, "B F"]:
+        """Features of `pictures` (s, g), or without a tower the critic's `features`."""
+        if self.eyes is None:
+            return jnp.concatenate(features, axis=-1)
+        return self.see(*pictures)
+
+    def __call__(self, s, g) -> Float[Array, "B A"]:
+        """Actions in [-1, 1] for states and goals."""
+        return self.center(self.see(s, g))
+
+    def center(self, x: Float[Array, "B F"]) -> Float[Array, "B A"]:
+        """Actions in [-1, 1] without noise: tanh of the first A outputs."""
+        return jnp.tanh(self.tower(x)[:, : self.action.size])
 
     def scaled(self, a: Float[Array, "B A"]) -> Float[Array, "B A"]:
         """From [-1, 1] to the action space's bounds."""
         low, high = jnp.array(self.action.low), jnp.array(self.action.high)
         return low + (a + 1) * (high - low) / 2
 
-    def center(self, s, g) -> Float[Array, "B A"]:
-        """Actions in [-1, 1] without noise: tanh of the first A outputs."""
-        return jnp.tanh(self.out(s, g)[:, : self.action.size])
-
-    def mode(self, s, g) -> Float[Array, "B A"]:
+    def mode(self, x: Float[Array, "B F"]) -> Float[Array, "B A"]:
         """The action without noise."""
-        return self.scaled(self.center(s, g))
+        return self.scaled(self.center(x))
 
-    def noisy(
-        self, s, g, *, key: PRNGKeyArray, std: float, clip: float = jnp.inf
-    ) -> Float[Array, "B A"]:
-        """The mode plus Gaussian noise in units of [-1, 1], cut off at `clip`."""
-        a = self.center(s, g)
+    def noisy(self, x, *, key: PRNGKeyArray, std: float, clip: float = jnp.inf):
+        """The mode (B, A) plus Gaussian noise in units of [-1, 1], at most `clip`."""
+        a = self.center(x)
         noise = jnp.clip(std * jax.random.normal(key, a.shape), -clip, clip)
         return self.scaled(jnp.clip(a + noise, -1, 1))
-
-
-class DeterministicActor(Policy):
-    """a = mu(s, g): the policy of TD3."""
-
-    def __call__(self, s, g) -> Float[Array, "B A"]:
-        """Actions in [-1, 1]."""
-        return self.center(s, g)
 
 
 class Actor(Policy):
@@ -176,25 +171,25 @@ class Actor(Policy):
     outputs = 2  # mean and log standard deviation
 
     def __call__(self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
+        """Mean and log standard deviation (B, A) before tanh, for states and goals."""
+        return self.gaussian(self.see(s, g))
+
+    def gaussian(self, x: Float[Array, "B F"]):
         """Mean and log standard deviation (B, A) before tanh."""
-        mean, log_std = jnp.split(self.out(s, g), 2, axis=-1)
+        mean, log_std = jnp.split(self.tower(x), 2, axis=-1)
         return mean, jnp.clip(log_std, *LOG_STD)
 
-    def act(self, s, g, *, key: PRNGKeyArray, greedy: bool, exploration: float):
-        """Actions (B, A): the mode, the mode with noise, or, without any, drawn."""
-        if greedy or exploration:
-            return self.noisy(s, g, key=key, std=0.0 if greedy else exploration)
-        return self.sample(s, g, key=key)[0]
-
-    def sample(self, s, g, *, key: PRNGKeyArray):
-        """One action (B, A) a row and its log density (B,)."""
-        return self.drawn(*self(s, g), key=key)
-
-    def drawn(self, mean, log_std, *, key: PRNGKeyArray):
-        """The same of a mean and log standard deviation (B, A) that are known."""
+    def sample(self, mean, log_std, *, key: PRNGKeyArray):
+        """One action (B, A) of each row's Gaussian, and its log density (B,)."""
         u = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
         return self.scaled(jnp.tanh(u)), tanh_gaussian_log_prob(u, mean, log_std)
 
-    def log_prob(self, s, g, a: Float[Array, "B A"]) -> Float[Array, " B"]:
-        """Log density (B,) of given actions, in the units of [-1, 1]."""
-        return clipped_log_prob(self.action.features(a), *self(s, g))
+    def log_prob(self, a: Float[Array, "B A"], mean, log_std) -> Float[Array, " B"]:
+        """Log density of given actions, in the units of [-1, 1]."""
+        return clipped_log_prob(self.action.features(a), mean, log_std)
+
+    def act(self, x, *, key: PRNGKeyArray, greedy: bool, exploration: float):
+        """Actions (B, A): the mode, the mode with noise, or else a sample."""
+        if greedy or exploration:
+            return self.noisy(x, key=key, std=0.0 if greedy else exploration)
+        return self.sample(*self.gaussian(x), key=key)[0]

@@ -73,7 +73,7 @@ class Critic(Seeing):
     `bias` is learned: minus a distance is never positive and a cosine never above 1,
     while the optimum of :eq:`nce-optimum` may be. `scale` is learned for the cosine
     energy, which is bounded, and fixed at 1 for the others. Goals are observations
-    unless `goal` says otherwise. One tower sees the pictures of states and of goals.
+    unless `goal` says otherwise. `sizes` are `hidden` and `layer_norm` of each `MLP`.
     """
 
     def __init__(
@@ -84,37 +84,33 @@ class Critic(Seeing):
         *,
         energy: str,
         repr_dim: int,
-        hidden: tuple[int, ...],
-        layer_norm: bool,
         tower: str = "patch",
         rngs: nnx.Rngs,
+        **sizes,
     ):
         checks.one_of("energy", energy, ENERGIES)
         super().__init__(observation, goal, tower, rngs=rngs)
         self.action, self.energy = action, energy
-        sizes = {"hidden": hidden, "d_out": repr_dim, "layer_norm": layer_norm}
         d_in = self.observation.size + action.size
-        self.phi_tower = MLP(d_in, **sizes, rngs=rngs)
-        self.psi_tower = MLP(self.goal.size, **sizes, rngs=rngs)
+        self.phi_tower = MLP(d_in, d_out=repr_dim, rngs=rngs, **sizes)
+        self.psi_tower = MLP(self.goal.size, d_out=repr_dim, rngs=rngs, **sizes)
         self.bias = nnx.Param(jnp.zeros(()))
         self.log_scale = nnx.Param(jnp.zeros(())) if energy == "cosine" else None
 
-    def phi(self, s: Shaped[Array, "B ..."], a: Shaped[Array, "B ..."]):
-        """Representations (B, D) of states, seen already or not, and actions."""
-        (s,) = self.see(s)
-        features = (self.observation.features(s), self.action.features(a))
-        return self.phi_tower(jnp.concatenate(features, axis=-1))
+    def phi(self, s: Float[Array, "B F"], a: Shaped[Array, "B ..."]):
+        """Representations (B, D) of features of states, and actions."""
+        return self.phi_tower(jnp.concatenate([s, self.action.features(a)], axis=-1))
 
-    def psi(self, g: Shaped[Array, "B ..."]) -> Float[Array, "B D"]:
-        """Representations (B, D) of goals, seen already or not."""
-        (g,) = self.see(g)
-        return self.psi_tower(self.goal.features(g))
+    def psi(self, g: Float[Array, "B F"]) -> Float[Array, "B D"]:
+        """Representations of features of goals."""
+        return self.psi_tower(g)
 
     def logits(self, phi, psi, *, pairs=pairwise):
         """Logits (B, G) of all pairs, or (B,) with ``pairs=paired``."""
         scale = 1 if self.log_scale is None else jnp.exp(self.log_scale[...])
         return scale * pairs(self.energy, phi, psi) + self.bias[...]
 
-    def __call__(self, s, a, g) -> Float[Array, "B G"]:
-        """Logits of every (s_i, a_i) with every g_j."""
-        return self.logits(self.phi(s, a), self.psi(g))
+    def __call__(self, s, a, g, *, pairs=pairwise):
+        """Logits of every (s_i, a_i) with every g_j, or with its own g_i only."""
+        (s,), g = self.see(s), self.see_goal(g)
+        return self.logits(self.phi(s, a), self.psi(g), pairs=pairs)

@@ -1,8 +1,11 @@
 """Devices: what the machine has, and how a training is spread over it."""
 
 import os
+from functools import partial
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -69,3 +72,44 @@ def together(what: str) -> None:
     """Wait for all processes; ``AssertionError`` where one is told something else."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+CHUNK = 256  # rows that are copied at a time
+
+
+def with_room(x: np.ndarray, n: int) -> jax.Array:
+    """The array on the device, with room for n rows of which it fills the first.
+
+    It is copied a few rows at a time, so that little of it is in memory twice. Memory
+    that nobody can write to is used as it is, without a copy, where the array needs no
+    more room.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+    if n == len(x) and dtype == x.dtype and _read_only(x):
+        return jax.device_put(x, may_alias=True)
+    kept = jnp.zeros((n, *x.shape[1:]), dtype)
+    for i in range(0, len(x), CHUNK):
+        rows = x[i : i + CHUNK]
+        kept = put_rows(kept, i + jnp.arange(len(rows)), rows)
+    return kept
+
+
+def put_rows(old: jax.Array, at: jax.Array, new) -> jax.Array:
+    """The array with `new` rows at the places `at`, in the memory of the `old` one.
+
+    It waits for the result: otherwise JAX would still read `new` when its owner writes
+    to it again.
+    """
+    return jax.block_until_ready(_set_rows(old, at, new))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _set_rows(old, at, new):
+    return old.at[at].set(new)
+
+
+def _read_only(x: np.ndarray) -> bool:
+    """Can nobody write to this memory, not through an array that it views either?"""
+    while isinstance(x, np.ndarray) and not x.flags.writeable:
+        x = x.base
+    return x is None

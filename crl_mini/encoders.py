@@ -124,8 +124,8 @@ class Conv(nnx.Module):
         height, width, channels = shape
         convs = []
         for out, side, stride in self.layers:
-            sizes = {"kernel_size": (side, side), "strides": stride}
-            convs.append(nnx.Conv(channels, out, **sizes, rngs=rngs))
+            kernel = (side, side)
+            convs.append(nnx.Conv(channels, out, kernel, strides=stride, rngs=rngs))
             channels = out
         self.convs = nnx.List(convs)
         self.size = height * width // self.multiple**2 * channels  # 4096 of 64 x 64
@@ -176,21 +176,16 @@ TOWERS = {"conv": Conv, "patch": Patch}
 
 
 class Seeing(nnx.Module):
-    """A network of observations and goals; where they are pictures, it has a tower.
+    """A network of observations and goals; `see` makes features of both.
 
-    `eyes` looks at both, and `observation` and `goal` describe what comes out of it.
-    For states it is None, and they describe the states. Of `stacked` pictures one is
-    made first, (H, W, stacked C).
+    Features of states are those of their `Spec`: flat, scaled, one-hot. Pictures have a
+    tower, `eyes`, which looks at states and goals alike; `observation` and `goal` then
+    describe its output. With `stacked`, it looks at so many pictures as one with more
+    channels. A network is called with observations; its other methods take features.
     """
 
     def __init__(
-        self,
-        observation: Spec,
-        goal: Spec | None,
-        tower: str,
-        *,
-        stacked: int = 1,
-        rngs: nnx.Rngs,
+        self, observation: Spec, goal: Spec | None, tower: str, *, stacked=1, rngs
     ):
         goal, eyes = goal or observation, None
         if observation.is_picture:
@@ -205,14 +200,16 @@ class Seeing(nnx.Module):
             observation = goal = Spec((eyes.size,))
         self.observation, self.goal, self.eyes = observation, goal, eyes
 
-    def see(self, *batches: Shaped[Array, "B ..."]) -> tuple[Array, ...]:
-        """Features (B, F) of each batch of pictures, in one pass; else the batches.
+    def see(self, s: Shaped[Array, "B ..."], *goals: Shaped[Array, "B ..."]):
+        """Features (B, F) of states and of each batch of goals; one pass of a tower."""
+        if self.eyes is None:
+            return self.observation.features(s), *map(self.goal.features, goals)
+        both = self.eyes(jnp.concatenate([s, *goals]))
+        return tuple(jnp.split(both, 1 + len(goals)))
 
-        What has been seen already is left alone.
-        """
-        if self.eyes is None or batches[0].ndim == 2:
-            return batches
-        return tuple(jnp.split(self.eyes(jnp.concatenate(batches)), len(batches)))
+    def see_goal(self, g: Shaped[Array, "B ..."]) -> Float[Array, "B F"]:
+        """Features of goals alone."""
+        return self.goal.features(g) if self.eyes is None else self.eyes(g)
 
 
 def shifted(

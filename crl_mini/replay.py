@@ -1,7 +1,6 @@
 """Trajectories in, triples (s, a, future g) out."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from crl_mini import checks
+from crl_mini.devices import put_rows, with_room
 
 
 class Batch(NamedTuple):
@@ -41,7 +41,6 @@ def truncated_geometric(
     return jnp.clip(1 + k.astype(int), 1, remaining)
 
 
-CHUNK = 256  # episodes that are copied at a time
 SAMPLERS = ("truncated", "clipped", "uniform")
 
 
@@ -89,13 +88,7 @@ class Replay:
 
     @classmethod
     def from_trajectories(
-        cls,
-        observations,
-        actions,
-        achieved=None,
-        *,
-        capacity: int = 0,
-        scene=None,
+        cls, observations, actions, achieved=None, *, capacity: int = 0, scene=None
     ) -> "Replay":
         """Check and copy arrays; an episode needs two transitions or more.
 
@@ -103,29 +96,21 @@ class Replay:
         for `capacity` episodes, or as many as are given if that is more. `scene` is an
         `envs.pixels.Scene`.
         """
-        same = achieved is None or achieved is observations
-        observations, actions = np.asarray(observations), np.asarray(actions)
-        achieved = None if same else np.asarray(achieved)
-        if observations.ndim < 2 or len(observations) == 0:
-            raise ValueError(
-                "observations must have shape (N >= 1, T + 1, ...); "
-                f"got {observations.shape}"
-            )
-        n, length = observations.shape[:2]
-        if length < 3:
-            raise ValueError(
-                f"observations must hold episodes of 3 states or more; got {length}"
-            )
-        checks.shaped("actions", actions, (n, length - 1, *actions.shape[2:]))
-        checks.finite("observations", observations)
-        checks.finite("actions", actions)
-        if achieved is not None:
-            checks.shaped("achieved", achieved, (n, length, *achieved.shape[2:]))
-            checks.finite("achieved", achieved)
-
-        arrays = (observations, actions, achieved)
-        kept = [x if x is None else _kept(x, max(capacity, n)) for x in arrays]
-        return cls(*kept, jnp.asarray(n, jnp.int32), scene)
+        arrays = {"observations": observations, "actions": actions}
+        if achieved is not None and achieved is not observations:
+            arrays["achieved"] = achieved
+        arrays = {name: np.asarray(x) for name, x in arrays.items()}
+        shape = arrays["observations"].shape
+        if len(shape) < 2 or shape[0] < 1 or shape[1] < 3:
+            wanted = "(N >= 1, T + 1 >= 3, ...)"
+            raise ValueError(f"observations must have shape {wanted}; got {shape}")
+        n, length = shape[:2]
+        for name, x in arrays.items():
+            steps = length - 1 if name == "actions" else length
+            checks.shaped(name, x, (n, steps, *x.shape[2:]))
+            checks.finite(name, x)
+        kept = {name: with_room(x, max(capacity, n)) for name, x in arrays.items()}
+        return cls(**{"achieved": None} | kept, added=jnp.int32(n), scene=scene)
 
     def add(self, observations, actions, achieved=None) -> "Replay":
         """The replay with K more episodes, in the place of the oldest if it is full.
@@ -135,15 +120,12 @@ class Replay:
         """
         checks.at_least("the capacity", len(self.actions), len(actions))
         at = (self.added + jnp.arange(len(actions))) % len(self.actions)
-
-        def put(name, new):
-            if (old := getattr(self, name)) is None:
-                return None
-            checks.shaped(name, new, (len(actions), *old.shape[1:]))
-            return _put(old, at, new)
-
-        new = {"observations": observations, "actions": actions, "achieved": achieved}
-        kept = {name: put(name, x) for name, x in new.items()}
+        new = {"observations": observations, "actions": actions}
+        if self.achieved is not None:
+            new["achieved"] = achieved
+        for name, x in new.items():
+            checks.shaped(name, x, (len(actions), *getattr(self, name).shape[1:]))
+        kept = {name: put_rows(getattr(self, name), at, x) for name, x in new.items()}
         return replace(self, **kept, added=self.added + len(actions))
 
     @property
@@ -171,49 +153,13 @@ class Replay:
         k = truncated_geometric(ahead, gamma, length - t)
         goals = self.observations if self.achieved is None else self.achieved
         a, rows = self.actions[episode, t], self.observations
-        s, g = self._drawn(rows[episode, t], goals[episode, t + k])
-        (next_s,) = self._drawn(rows[episode, t + 1])
+        s, g = self._pictures(rows[episode, t], goals[episode, t + k])
+        (next_s,) = self._pictures(rows[episode, t + 1])
         next_g = next_s if self.achieved is None else goals[episode, t + 1]
         return Batch(s, a, g, next_s, next_g)
 
-    def _drawn(self, *rows: Shaped[Array, "B ..."]) -> tuple[Array, ...]:
-        """Pictures of poses, all in one pass; of anything else itself."""
+    def _pictures(self, *rows: Shaped[Array, "B ..."]) -> tuple[Array, ...]:
+        """Pictures of poses, all in one pass; anything else as it is."""
         if self.scene is None:
             return rows
         return tuple(jnp.split(self.scene.draw(jnp.concatenate(rows)), len(rows)))
-
-
-def _put(old, at, new):
-    """Rows in the place of others, in the same memory.
-
-    It waits until it is done: JAX reads `new` while Python goes on, and its owner may
-    write to it.
-    """
-    return jax.block_until_ready(_set(old, at, new))
-
-
-@partial(jax.jit, donate_argnums=0)
-def _set(old, at, new):
-    return old.at[at].set(new)
-
-
-def _kept(x: np.ndarray, n: int) -> Array:
-    """On the device, with room for n rows; a few of them at a time are there twice.
-
-    What nobody can write to, and fills the room, is used where it is, if it can be.
-    """
-    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
-    if n == len(x) and dtype == x.dtype and _frozen(x):
-        return jax.device_put(x, may_alias=True)
-    kept = jnp.zeros((n, *x.shape[1:]), dtype)
-    for i in range(0, len(x), CHUNK):
-        rows = x[i : i + CHUNK]
-        kept = _put(kept, i + jnp.arange(len(rows)), rows)
-    return kept
-
-
-def _frozen(x: np.ndarray) -> bool:
-    """Can nobody write to this memory, not through what it is a view of either?"""
-    while isinstance(x, np.ndarray) and not x.flags.writeable:
-        x = x.base
-    return x is None

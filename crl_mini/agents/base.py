@@ -1,6 +1,7 @@
-"""What the agents share: settings, spaces, and slow copies of networks."""
+"""What the agents share: settings, how they are made, and parts of their losses."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,13 +32,13 @@ class Config:
     learning_rate: float = 3e-4
     """Adam's step size, for all networks."""
     decay_steps: int = 0
-    """Steps over which the step size falls to zero on a cosine; 0 keeps it constant."""
+    """Steps over which the step size falls to zero on a cosine; 0: it is constant."""
     tower: str = "patch"
-    """What looks at pictures: a name in `encoders.TOWERS` (the paper: ``conv``)."""
+    """Encoder of pictures: a name in `encoders.TOWERS` (the paper: ``conv``)."""
     shift: int = 0
-    """Pixels by which an update may shift each picture, at random (DrQ: 4)."""
+    """Largest random shift of each picture in an update, in pixels (DrQ: 4)."""
     exploration: float = 0.0
-    """Deviation of the noise on actions that are not greedy; at 0 they are drawn."""
+    """Standard deviation of exploration noise on the mode; 0: sample the policy."""
 
     def __post_init__(self):
         checks.inside("gamma", self.gamma, 0, 1)
@@ -64,11 +65,15 @@ class Config:
 
     def adam(self) -> optax.GradientTransformation:
         """The optimiser, with its step-size schedule."""
-        if not self.decay_steps:
-            return optax.adam(self.learning_rate)
-        return optax.adam(
-            optax.cosine_decay_schedule(self.learning_rate, self.decay_steps)
-        )
+        size = self.learning_rate
+        if self.decay_steps:
+            size = optax.cosine_decay_schedule(size, self.decay_steps)
+        return optax.adam(size)
+
+    def descend(self, networks, grads, optimizer: optax.OptState):
+        """Networks after one step of Adam against their gradients, and its memory."""
+        changes, optimizer = self.adam().update(grads, optimizer)
+        return optax.apply_updates(networks, changes), optimizer
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class CriticConfig(Config):
     bc: float = 0.0
     """Share of behavioural cloning in the actor's loss, in [0, 1]: see `cloned`."""
     actor_tower: bool = False
-    """Has the actor a tower of its own, as in the paper, or the critic's features?"""
+    """Give the actor a tower of its own, as in the paper; else the critic's features."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -116,12 +121,33 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name} must lie in [0, 1]; got {value}")
 
 
-def specs(
-    observation: spaces.Space, action: spaces.Space, goal: spaces.Space | None
-) -> tuple[Spec, Spec, Spec]:
-    """What networks must know of the three spaces; goals None are observations."""
-    goal = observation if goal is None else goal
-    return Spec.of(observation), Spec.of(action), Spec.of(goal)
+class Agent:
+    """How all agents are made. `fresh` of each makes its networks from `Spec`s."""
+
+    @classmethod
+    def create(
+        cls,
+        config: Config,
+        observation_spec: spaces.Space,
+        action_spec: spaces.Space,
+        *,
+        key: PRNGKeyArray,
+        goal_spec: spaces.Space | None = None,
+    ):
+        """A new agent for the spaces of one observation, one action and one goal.
+
+        Without a `goal_spec`, goals are observations. Errors: ``ValueError`` for spaces
+        that its networks cannot take.
+        """
+        goal_spec = observation_spec if goal_spec is None else goal_spec
+        specs = (Spec.of(x) for x in (observation_spec, action_spec, goal_spec))
+        return _compiled(cls, config, tuple(specs), key)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled(agent, config: Config, specs: tuple[Spec, Spec, Spec], key: PRNGKeyArray):
+    """One program: op by op, the initial weights would take several times as long."""
+    return agent.fresh(config, *specs, key)
 
 
 def cloned(

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from crl_mini import checks
 from crl_mini.agents.base import CriticConfig, Metrics, Recipe, polyak
-from crl_mini.agents.crl import CRL
+from crl_mini.agents.crl import CRL, actor_loss
 from crl_mini.critic import Critic, paired, pairwise
 from crl_mini.encoders import Seeing, Spec
 from crl_mini.replay import Batch
@@ -60,8 +60,8 @@ def c_learning_loss(
 ) -> Float[Array, ""]:
     """One-step loss of K critics whose optimum is log p_gamma(g | s, a) - log p(g).
 
-    `reached` are logits f(s, a, s') of the next states, `random` those of goals g drawn
-    from p(g), and `weights` the target's density ratios at (s', a'~pi, g).
+    `reached` are logits f(s, a, s') of the next states, `random` those of goals g
+    sampled from p(g), and `weights` the target's density ratios at (s', a'~pi, g).
 
     Source: Eysenbach et al. (2021), Eq. 9 and Alg. 1.
     """
@@ -87,18 +87,16 @@ class TwinCritic(Seeing):
         self, observation: Spec, action: Spec, goal: Spec | None = None, **settings
     ):
         super().__init__(observation, goal, settings["tower"], rngs=settings["rngs"])
-        spaces = (self.observation, action, self.goal)
-        self.critics = nnx.List([Critic(*spaces, **settings) for _ in range(2)])
+        specs = (self.observation, action, self.goal)
+        self.critics = nnx.List([Critic(*specs, **settings) for _ in range(2)])
         self.action = action
 
-    def phi(self, s, a) -> Float[Array, "B 2 D"]:
-        """Representations of states and actions."""
-        (s,) = self.see(s)
+    def phi(self, s: Float[Array, "B F"], a) -> Float[Array, "B 2 D"]:
+        """Representations of features of states, and actions."""
         return jnp.stack([critic.phi(s, a) for critic in self.critics], axis=1)
 
-    def psi(self, g) -> Float[Array, "B 2 D"]:
-        """Representations of goals."""
-        (g,) = self.see(g)
+    def psi(self, g: Float[Array, "B F"]) -> Float[Array, "B 2 D"]:
+        """Representations of features of goals."""
         return jnp.stack([critic.psi(g) for critic in self.critics], axis=1)
 
     def both(self, phi, psi, *, pairs=pairwise):
@@ -111,32 +109,28 @@ class TwinCritic(Seeing):
         """The smaller logit of the two."""
         return self.both(phi, psi, pairs=pairs).min(-1)
 
-    def __call__(self, s, a, g) -> Float[Array, "B G"]:
-        """Logits of every (s_i, a_i) with every g_j."""
-        return self.logits(self.phi(s, a), self.psi(g))
+    __call__ = Critic.__call__
 
 
 def critic_loss(
     critic: TwinCritic,
-    batch: Batch,
+    seen: Batch,
     weights: Float[Array, " B"],
     config: CLearningConfig,
 ):
-    """Loss of a batch; random goals are those of the row before.
+    """Loss of a batch of features; random goals are those of the row before.
 
-    Returns the loss and (reached (B, 2), random (B, 2), psi (B, 2, D), the batch as the
-    critics see it).
+    Returns the loss and (reached (B, 2), random (B, 2), psi (B, 2, D)).
 
     Source: Eysenbach et al. (2021), Alg. 1; Eysenbach et al. (2022), released code.
     """
-    s, g, next_g = critic.see(batch.s, batch.g, batch.next_g)
-    phi, psi = critic.phi(s, batch.a), critic.psi(g)
-    reached = critic.both(phi, critic.psi(next_g), pairs=paired)
+    phi, psi = critic.phi(seen.s, seen.a), critic.psi(seen.g)
+    reached = critic.both(phi, critic.psi(seen.next_g), pairs=paired)
     random = critic.both(phi, jnp.roll(psi, 1, axis=0), pairs=paired)
     loss = c_learning_loss(reached, random, weights, config.gamma)
     if config.nce:
         loss += nce_loss(critic.both(phi, psi, pairs=paired), random)
-    return loss, (reached, random, psi, batch._replace(s=s, g=g))
+    return loss, (reached, random, psi)
 
 
 @jax.tree_util.register_dataclass
@@ -149,36 +143,39 @@ class CLearning(CRL):
     critic_class = TwinCritic
 
     @classmethod
-    def create(cls, *spaces, **settings) -> "CLearning":
-        """Fresh networks: see `CRL.create`."""
-        agent = super().create(*spaces, **settings)
-        return replace(agent, target=jax.tree.map(jnp.copy, agent.critic))
+    def fresh(cls, *specs, **settings) -> "CLearning":
+        """New networks: see `CRL.fresh`."""
+        agent = super().fresh(*specs, **settings)
+        return replace(agent, target=agent.critic)
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["CLearning", Metrics]:
         """One gradient step of critic and actor, then one of the target towards it."""
-        batch = self.config.augment(batch, self.random(2))
-        fit = jax.value_and_grad(critic_loss, has_aux=True)
-        weights = self.weights(batch)
-        (loss, more), grads = fit(self.critic, batch, weights, self.config)
-        reached, random, psi, seen = more
-        metrics = {
-            "loss": loss,
-            "positive": reached.mean(),
-            "negative": random.mean(),
-            "weight": weights.mean(),
-        }
-        agent, metrics = self.descend(batch, seen, psi, grads, metrics)
-        target = polyak(self.target, agent.critic, self.config.tau)
-        return replace(agent, target=target), metrics
+        key = jax.random.fold_in(self.key, self.step)
+        augment, sample, bootstrap = jax.random.split(key, 3)
+        batch, config = self.config.augment(batch, augment), self.config
+        weights = self.weights(batch, key=bootstrap)
 
-    def weights(self, batch: Batch) -> Float[Array, " B"]:
+        def loss_of(critic, actor):
+            s, g, next_g = critic.see(batch.s, batch.g, batch.next_g)
+            seen = batch._replace(s=s, g=g, next_g=next_g)
+            loss, more = critic_loss(critic, seen, weights, config)
+            reached, random, psi = more
+            metrics = {"positive": reached.mean(), "negative": random.mean()}
+            climb, more = actor_loss(
+                actor, critic, batch, seen, psi, config, key=sample
+            )
+            return loss + climb, {"loss": loss, **metrics, **more}
+
+        agent, metrics = self.descend(loss_of)
+        target = polyak(self.target, agent.critic, config.tau)
+        return replace(agent, target=target), metrics | {"weight": weights.mean()}
+
+    def weights(self, batch: Batch, *, key: PRNGKeyArray) -> Float[Array, " B"]:
         """The target's density ratios at the next state and the policy's action."""
-        g = jnp.roll(batch.g, 1, axis=0)
-        a = self.act(batch.next_s, g, key=self.random(1))
-        s, g = self.target.see(batch.next_s, g)
-        phi, psi = self.target.phi(s, a), self.target.psi(g)
-        return bootstrap_weights(self.target.logits(phi, psi, pairs=paired))
+        s, g = batch.next_s, jnp.roll(batch.g, 1, axis=0)
+        a = self.act(s, g, key=key)
+        return bootstrap_weights(self.target(s, a, g, pairs=paired))
 
 
 RECIPE = Recipe(

@@ -16,6 +16,7 @@ What differs from the released code of Eysenbach et al. (2022):
   critic: the paper does not divide, takes own futures only, and the minimum of two.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -23,13 +24,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
-from crl_mini.actor import Actor, clipped_log_prob
-from crl_mini.agents.base import CriticConfig, Metrics, Recipe, cloned, specs
+from crl_mini.actor import Actor
+from crl_mini.agents.base import Agent, CriticConfig, Metrics, Recipe, cloned
 from crl_mini.critic import Critic, paired
+from crl_mini.encoders import Spec
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import Batch
 
@@ -49,60 +50,65 @@ class CRLConfig(CriticConfig):
         checks.at_least("logsumexp", self.logsumexp, 0)
 
 
-def critic_loss(critic: Critic, batch: Batch, config: CRLConfig):
-    """Contrastive loss of a batch, with what the actor's loss can use again.
+def critic_loss(critic: Critic, seen: Batch, config: CRLConfig):
+    """Contrastive loss of a batch whose s and g are what `Critic.see` made of them.
 
-    Returns the loss and (logits (B, B), psi (B, D), the batch as the critic sees it).
+    Returns the loss and (logits (B, B), psi (B, D)): the actor's loss needs psi again.
 
     Source: :eq:`critic-loss`; Eysenbach et al. (2022), Alg. 1.
     """
-    s, g = critic.see(batch.s, batch.g)
-    psi = critic.psi(g)
-    logits = critic.logits(critic.phi(s, batch.a), psi)
+    psi = critic.psi(seen.g)
+    logits = critic.logits(critic.phi(seen.s, seen.a), psi)
     loss = LOSSES[config.loss](logits)
     if config.logsumexp:
         loss += config.logsumexp * logsumexp_penalty(logits)
-    return loss, (logits, psi, batch._replace(s=s, g=g))
+    return loss, (logits, psi)
+
+
+def doubled(s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
+    """Each state with its own goal, then with that of the row before: (2B, ...)."""
+    return jnp.concatenate([s, s]), jnp.concatenate([g, jnp.roll(g, 1, axis=0)])
 
 
 def actor_loss(
-    actor: Actor,
+    actor: Actor | None,
     critic: nnx.Module,
     batch: Batch,
+    seen: Batch,
     psi: Float[Array, "B *D"],
     config: CriticConfig,
     *,
     key: PRNGKeyArray,
-    pictures: Batch | None = None,
 ):
     """Minus the critic at the actor's own actions: for own futures and for others'.
 
-    `psi` are the critic's goal representations, computed once for the critic's loss;
-    each state is paired with its own future and with that of the row before. The
-    cloning term asks for the action that was taken on the way to the own future; with
-    it the first term is divided by the mean of abs(f). An actor with a tower of its own
-    looks at `pictures`; else it sees, without gradient, what the critic sees.
+    `seen` is the batch with the critic's features of states and goals, and `psi` are
+    its goals' representations: both were computed for the critic's loss. Each state is
+    paired with its own future and with that of the row before. The cloning term asks
+    for the action that was taken on the way to the own future; with it the first term
+    is divided by the mean of abs(f). Without an actor (discrete actions) it is 0.
 
     Source: :eq:`actor-loss`; Eysenbach et al. (2022), Alg. 1 and released code.
     """
-    looks = pictures or batch
-    s = jnp.concatenate([looks.s, looks.s])
-    g, goals = (jnp.concatenate([x, jnp.roll(x, 1, axis=0)]) for x in (looks.g, psi))
-    mean, log_std = actor(s, g)
-    a, log_prob = actor.drawn(mean, log_std, key=key)
-    phi = critic.phi(jnp.concatenate([batch.s, batch.s]), a)
-    f = critic.logits(phi, goals, pairs=paired)
+    if actor is None:
+        return 0.0, {}
+    critic, seen, psi = jax.lax.stop_gradient((critic, seen, psi))
+    pictures, features = doubled(batch.s, batch.g), doubled(seen.s, seen.g)
+    mean, log_std = actor.gaussian(actor.view(pictures, features))
+    a, log_prob = actor.sample(mean, log_std, key=key)
+    s, psi = doubled(seen.s, psi)
+    f = critic.logits(critic.phi(s, a), psi, pairs=paired)
     loss = (config.entropy * log_prob - f).mean()
     if config.bc:
-        own = [x[: len(batch.a)] for x in (mean, log_std)]
-        cloning = -clipped_log_prob(actor.action.features(batch.a), *own).mean()
+        own = len(batch.a)  # rows: the first half has own futures
+        cloning = -actor.log_prob(batch.a, mean[:own], log_std[:own]).mean()
         loss = cloned(loss, f, cloning, config.bc)
     return loss, {"actor_f": f.mean(), "log_prob": log_prob.mean()}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class CRL:
+class CRL(Agent):
     """Agent: immutable, `update` returns a new one.
 
     With discrete actions there is no actor network: the policy that maximises the
@@ -119,30 +125,14 @@ class CRL:
     critic_class = Critic
 
     @classmethod
-    def create(
-        cls,
-        config: CriticConfig,
-        observation_spec: spaces.Space,
-        action_spec: spaces.Space,
-        *,
-        key: PRNGKeyArray,
-        goal_spec: spaces.Space | None = None,
+    def fresh(
+        cls, config: CriticConfig, observation: Spec, action: Spec, goal: Spec, key
     ) -> "CRL":
-        """Fresh networks for the spaces of one observation, one action and one goal.
-
-        Without a `goal_spec`, goals are observations.
-        """
-        observation, action, goal = specs(observation_spec, action_spec, goal_spec)
+        """New networks; use `create`, which compiles this."""
         key, for_critic, for_actor = jax.random.split(key, 3)
-        critic = cls.critic_class(
-            observation,
-            action,
-            goal,
-            energy=config.energy,
-            repr_dim=config.repr_dim,
-            rngs=nnx.Rngs(for_critic),
-            **config.network,
-        )
+        sizes = config.network | {"energy": config.energy, "repr_dim": config.repr_dim}
+        rngs = nnx.Rngs(for_critic)
+        critic = cls.critic_class(observation, action, goal, rngs=rngs, **sizes)
         actor = None
         if not action.n:
             if not config.actor_tower:
@@ -155,58 +145,54 @@ class CRL:
     @jax.jit
     def update(self, batch: Batch) -> tuple["CRL", Metrics]:
         """One gradient step of critic and actor on one batch."""
-        batch = self.config.augment(batch, self.random(2))
-        fit = jax.value_and_grad(critic_loss, has_aux=True)
-        (loss, (logits, psi, seen)), grads = fit(self.critic, batch, self.config)
-        metrics = {"loss": loss, **logit_metrics(logits)}
-        return self.descend(batch, seen, psi, grads, metrics)
+        augment, sample = jax.random.split(jax.random.fold_in(self.key, self.step))
+        batch, config = self.config.augment(batch, augment), self.config
 
-    def random(self, use: int = 0) -> PRNGKeyArray:
-        """A key of this step, another one for each use."""
-        key = jax.random.fold_in(self.key, self.step)
-        return jax.random.fold_in(key, use) if use else key
+        def loss_of(critic, actor):
+            s, g = critic.see(batch.s, batch.g)  # the critic's only look at pictures
+            seen = batch._replace(s=s, g=g)
+            loss, (logits, psi) = critic_loss(critic, seen, config)
+            climb, more = actor_loss(
+                actor, critic, batch, seen, psi, config, key=sample
+            )
+            return loss + climb, {"loss": loss, **logit_metrics(logits), **more}
 
-    def descend(self, batch: Batch, seen: Batch, psi, critic_grads, metrics: Metrics):
-        """Move the critic against its gradient, and an actor up the critic."""
-        config, actor_grads = self.config, None
-        if self.actor is not None:
-            climb = jax.grad(actor_loss, has_aux=True)
-            own = {"pictures": batch} if config.actor_tower else {}
-            parts = (self.actor, self.critic, seen, psi, config)
-            actor_grads, more = climb(*parts, key=self.random(), **own)
-            metrics = metrics | more
-        grads = (critic_grads, actor_grads)
-        changes, optimizer = config.adam().update(grads, self.optimizer)
-        critic, actor = optax.apply_updates((self.critic, self.actor), changes)
-        new = {"critic": critic, "actor": actor, "optimizer": optimizer}
-        return replace(self, **new, step=self.step + 1), metrics
+        return self.descend(loss_of)
+
+    def descend(self, loss_of: Callable):
+        """The agent after one step down ``loss_of(critic, actor)``, and its metrics."""
+        networks = self.critic, self.actor
+        grads, metrics = jax.grad(loss_of, (0, 1), has_aux=True)(*networks)
+        networks, optimizer = self.config.descend(networks, grads, self.optimizer)
+        new = dict(zip(("critic", "actor"), networks, strict=True))
+        new = replace(self, **new, optimizer=optimizer, step=self.step + 1)
+        return new, metrics
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
         """Actions (B, A), or (B,) if discrete, for states and goals; batched."""
+        config = self.config
         if self.actor is None:
             f = self.action_logits(s, g)
-            temperature = self.config.entropy
-            if greedy or not temperature:
+            if greedy or not config.entropy:
                 return f.argmax(-1)
-            return jax.random.categorical(key, f / temperature)
-        if not self.config.actor_tower:
-            s, g = self.critic.see(s, g)
-        how = {"greedy": greedy, "exploration": self.config.exploration}
-        return self.actor.act(s, g, key=key, **how)
+            return jax.random.categorical(key, f / config.entropy)
+        x = self.actor.view((s, g), self.critic.see(s, g))
+        noise = config.exploration
+        return self.actor.act(x, key=key, greedy=greedy, exploration=noise)
 
     def action_logits(
         self, s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]
     ) -> Float[Array, "B A"]:
         """Critic of every discrete action, f(s_i, a, g_i)."""
-        actions = jnp.arange(self.critic.action.n)
+        s, g = self.critic.see(s, g)
         psi = self.critic.psi(g)
 
         def of_action(a):
             phi = self.critic.phi(s, jnp.full(len(s), a))
             return self.critic.logits(phi, psi, pairs=paired)
 
-        return jax.vmap(of_action, out_axes=1)(actions)
+        return jax.vmap(of_action, out_axes=1)(jnp.arange(self.critic.action.n))
 
 
 def logit_metrics(logits: Float[Array, "B B"]) -> Metrics:

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from crl_mini.actor import Actor
-from crl_mini.agents.base import Config, Metrics, Recipe, specs
+from crl_mini.agents.base import Agent, Config, Metrics, Recipe
+from crl_mini.encoders import Spec
 from crl_mini.replay import Batch
+
+UPDATES = 2**31  # numbers the key of the updates, beyond those of the weights
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,12 @@ def cloning_loss(actor: Actor, batch: Batch) -> Float[Array, ""]:
 
     Source: Ghosh et al. (2021); Eysenbach et al. (2022), released code.
     """
-    return -actor.log_prob(batch.s, batch.g, batch.a).mean()
+    return -actor.log_prob(batch.a, *actor(batch.s, batch.g)).mean()
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class GCBC:
+class GCBC(Agent):
     """Agent: immutable, `update` returns a new one. It has no critic."""
 
     config: GCBCConfig = field(metadata={"static": True})
@@ -44,39 +46,30 @@ class GCBC:
     step: Array
 
     @classmethod
-    def create(
-        cls,
-        config: GCBCConfig,
-        observation_spec: spaces.Space,
-        action_spec: spaces.Space,
-        *,
-        key: PRNGKeyArray,
-        goal_spec: spaces.Space | None = None,
+    def fresh(
+        cls, config: GCBCConfig, observation: Spec, action: Spec, goal: Spec, key
     ) -> "GCBC":
-        """A fresh actor for the spaces; without a `goal_spec`, goals are observations.
-
-        Errors: ``ValueError`` for actions that are no bounded `Box`.
-        """
-        observation, action, goal = specs(observation_spec, action_spec, goal_spec)
+        """A new actor, for actions of a bounded `Box`; `create` compiles this."""
         rngs = nnx.Rngs(key)
         actor = Actor(observation, action, goal, rngs=rngs, **config.network)
+        key = jax.random.fold_in(key, UPDATES)
         return cls(config, actor, config.adam().init(actor), key, jnp.zeros((), int))
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["GCBC", Metrics]:
         """One gradient step of the actor on one batch."""
-        batch = self.config.augment(batch, jax.random.fold_in(self.key, self.step))
+        augment = jax.random.fold_in(self.key, self.step)
+        batch = self.config.augment(batch, augment)
         loss, grads = jax.value_and_grad(cloning_loss)(self.actor, batch)
-        changes, optimizer = self.config.adam().update(grads, self.optimizer)
-        actor = optax.apply_updates(self.actor, changes)
-        new = {"actor": actor, "optimizer": optimizer, "step": self.step + 1}
-        return replace(self, **new), {"loss": loss}
+        actor, optimizer = self.config.descend(self.actor, grads, self.optimizer)
+        new = replace(self, actor=actor, optimizer=optimizer, step=self.step + 1)
+        return new, {"loss": loss}
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
         """Actions (B, A) for states and goals: explored, or with `greedy` the mode."""
-        how = {"greedy": greedy, "exploration": self.config.exploration}
-        return self.actor.act(s, g, key=key, **how)
+        x, noise = self.actor.see(s, g), self.config.exploration
+        return self.actor.act(x, key=key, greedy=greedy, exploration=noise)
 
 
 RECIPE = Recipe(

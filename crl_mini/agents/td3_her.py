@@ -7,7 +7,7 @@ and from pixels always, where the goal is the next state.
 Rewards count 1 - gamma, so that Q is the discounted share of time at the goal, in
 [0, 1], and targets are clipped to it. What else differs from Fujimoto et al. (2018) and
 Andrychowicz et al. (2017): the actor and the targets move in every step, not in every
-second one, so that all agents get equally many; layer norm is an addition; and no
+second one, so that all agents make equally many; layer norm is an addition; and no
 commanded goals are used. With `bc` the actor is that of TD3+BC. From pixels the actor
 lives on the critics' features, without gradient, or has a tower of its own.
 """
@@ -21,19 +21,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
-from crl_mini.actor import DeterministicActor
+from crl_mini.actor import Policy
 from crl_mini.agents.base import (
+    Agent,
     Config,
     Metrics,
     Recipe,
     check_share,
     cloned,
     polyak,
-    specs,
 )
 from crl_mini.encoders import MLP, Seeing, Spec
 from crl_mini.replay import Batch
@@ -48,7 +47,7 @@ class TD3HERConfig(Config):
     bc: float = 0.0
     """Share of behavioural cloning in the actor's loss, in [0, 1]: as in TD3+BC."""
     actor_tower: bool = False
-    """Has the actor a tower of its own, or the critics' features?"""
+    """Give the actor a tower of its own, not the critics' features."""
     tau: float = 0.005
     """Share of the networks that the targets take over in each step."""
     smoothing: float = 0.2
@@ -56,7 +55,7 @@ class TD3HERConfig(Config):
     smoothing_clip: float = 0.5
     """Largest noise on the target policy's actions."""
     exploration: float = 0.1
-    """Standard deviation of the noise on actions that are not greedy; 0 for none."""
+    """Standard deviation of exploration noise on the mode; 0: none."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -114,7 +113,8 @@ def td_target(
 class QNetworks(Seeing):
     """Two networks Q(s, a, g) of state, action and goal together.
 
-    Both look at the pictures of states and goals through one tower.
+    Both look at the pictures of states and goals through one tower. `sizes` are
+    `hidden` and `layer_norm` of each `MLP`.
     """
 
     def __init__(
@@ -123,150 +123,142 @@ class QNetworks(Seeing):
         action: Spec,
         goal: Spec,
         *,
-        hidden: tuple[int, ...],
-        layer_norm: bool,
         tower: str = "patch",
         rngs: nnx.Rngs,
+        **sizes,
     ):
         super().__init__(observation, goal, tower, rngs=rngs)
         self.action = action
         d_in = self.observation.size + action.size + self.goal.size
-        sizes = {"layer_norm": layer_norm, "rngs": rngs}
-        self.towers = nnx.List([MLP(d_in, hidden, 1, **sizes) for _ in range(2)])
+        towers = [MLP(d_in, d_out=1, rngs=rngs, **sizes) for _ in range(2)]
+        self.towers = nnx.List(towers)
+
+    def values(self, s: Float[Array, "B F"], a, g) -> Float[Array, "2 B"]:
+        """Values of each network, for features of states and goals, and actions."""
+        x = jnp.concatenate([s, self.action.features(a), g], axis=-1)
+        return jnp.stack([tower(x)[:, 0] for tower in self.towers])
 
     def __call__(self, s, a, g) -> Float[Array, "2 B"]:
-        """Values of each network."""
+        """Values of each network, for states, actions and goals."""
         s, g = self.see(s, g)
-        of_s, of_a, of_g = self.observation, self.action, self.goal
-        features = (of_s.features(s), of_a.features(a), of_g.features(g))
-        x = jnp.concatenate(features, axis=-1)
-        return jnp.stack([tower(x)[:, 0] for tower in self.towers])
+        return self.values(s, a, g)
 
 
 def critic_loss(
-    critic: QNetworks, batch: Batch, target: Float[Array, " B"]
+    critic: QNetworks, seen: Batch, target: Float[Array, " B"]
 ) -> Float[Array, ""]:
-    """Mean squared error of both critics, added.
+    """Mean squared error of both critics, added, for a batch of features.
 
     Source: Fujimoto et al. (2018), Alg. 1.
     """
-    q = critic(batch.s, batch.a, batch.g)
+    q = critic.values(seen.s, seen.a, seen.g)
     return ((q - target) ** 2).mean(1).sum()
 
 
 def actor_loss(
-    actor: DeterministicActor,
-    critic: QNetworks,
-    batch: Batch,
-    looks: tuple[Array, Array, Array],
-    bc: float,
+    actor: Policy, critic: QNetworks, batch: Batch, seen: Batch, config: TD3HERConfig
 ):
-    """Minus the first critic at the actor's action for the goals of the batch.
+    """Minus the first critic at the actor's action, for relabelled goals.
 
-    The actor sees its `looks`: states, goals, and own futures. The cloning term is the
-    squared distance, in units of [-1, 1], to the action that was taken on the way to
-    the own future.
+    `seen` is the batch with the critic's features of states and own futures. The
+    cloning term is the squared distance, in units of [-1, 1], to the action that was
+    taken on the way to the own future.
 
     Source: Fujimoto et al. (2018), Alg. 1; Fujimoto and Gu (2021), Eq. 3.
     """
-    s, g, futures = looks
-    q = critic(batch.s, actor.mode(s, g), batch.g)[0]
+    critic, seen = jax.lax.stop_gradient((critic, seen))
+    own = (batch.s, batch.g), (seen.s, seen.g)  # pictures and features
+    asked = [(s, relabel(g, config.future)) for s, g in own]
+    s, g = asked[1]
+    q = critic.values(s, actor.mode(actor.view(*asked)), g)[0]
     loss = -q.mean()
-    if bc:
-        gap = actor(s, futures) - actor.action.features(batch.a)
-        loss = cloned(loss, q, (gap**2).mean(), bc)
+    if config.bc:
+        gap = actor.center(actor.view(*own)) - actor.action.features(batch.a)
+        loss = cloned(loss, q, (gap**2).mean(), config.bc)
     return loss, {"actor_q": q.mean()}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class TD3HER:
+class TD3HER(Agent):
     """Agent: immutable, `update` returns a new one; `targets` follow both networks."""
 
     config: TD3HERConfig = field(metadata={"static": True})
     success: Callable | None = field(metadata={"static": True})
     critic: QNetworks
-    actor: DeterministicActor
-    targets: tuple[QNetworks, DeterministicActor]
+    actor: Policy
+    targets: tuple[QNetworks, Policy]
     optimizer: optax.OptState
     key: PRNGKeyArray
     step: Array
 
     @classmethod
-    def create(
-        cls,
-        config: TD3HERConfig,
-        observation_spec: spaces.Space,
-        action_spec: spaces.Space,
-        *,
-        key: PRNGKeyArray,
-        goal_spec: spaces.Space | None = None,
-        success: Callable | None = None,
-    ) -> "TD3HER":
-        """Fresh networks for the spaces; without a `goal_spec`, goals are observations.
+    def create(cls, *spaces, success: Callable | None = None, **more) -> "TD3HER":
+        """A new agent for the spaces: see `Agent.create`; actions are a bounded `Box`.
 
         `success(achieved, desired)` takes batches of goals and says, one number or
-        boolean a row, which are reached. Errors: ``ValueError`` for actions that are no
-        bounded `Box`.
+        boolean a row, which are reached.
         """
-        all_specs = specs(observation_spec, action_spec, goal_spec)
+        return replace(super().create(*spaces, **more), success=success)
+
+    @classmethod
+    def fresh(
+        cls, config: TD3HERConfig, observation: Spec, action: Spec, goal: Spec, key
+    ) -> "TD3HER":
+        """New networks; `create` compiles this."""
         key, for_critic, for_actor = jax.random.split(key, 3)
-        critic = QNetworks(*all_specs, rngs=nnx.Rngs(for_critic), **config.network)
+        rngs = nnx.Rngs(for_critic)
+        critic = QNetworks(observation, action, goal, rngs=rngs, **config.network)
         if not config.actor_tower:
-            all_specs = critic.observation, all_specs[1], critic.goal
-        actor = DeterministicActor(
-            *all_specs, rngs=nnx.Rngs(for_actor), **config.network
+            observation, goal = critic.observation, critic.goal
+        rngs = nnx.Rngs(for_actor)
+        actor = Policy(observation, action, goal, rngs=rngs, **config.network)
+        networks = critic, actor
+        optimizer = config.adam().init(networks)
+        return cls(
+            config, None, *networks, networks, optimizer, key, jnp.zeros((), int)
         )
-        targets = jax.tree.map(jnp.copy, (critic, actor))
-        optimizer = config.adam().init((critic, actor))
-        step = jnp.zeros((), int)
-        return cls(config, success, critic, actor, targets, optimizer, key, step)
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["TD3HER", Metrics]:
         """One gradient step of critics and actor, then one of the targets."""
-        config, key = self.config, jax.random.fold_in(self.key, self.step)
+        config = self.config
+        augment, smooth = jax.random.split(jax.random.fold_in(self.key, self.step))
         reward = reached(self.success, batch.next_g, relabel(batch.g, config.future))
-        batch = config.augment(batch, jax.random.fold_in(key, 1))
-        g = relabel(batch.g, config.future)
-        next_q = self.next_q(batch, g, key)
-        target = td_target(reward, next_q, config.gamma)
+        batch = config.augment(batch, augment)
+        target = td_target(reward, self.next_q(batch, key=smooth), config.gamma)
 
-        def loss_of(critic):
+        def loss_of(critic, actor):
             s, futures = critic.see(batch.s, batch.g)
-            seen = batch._replace(s=s, g=relabel(futures, config.future))
-            return critic_loss(critic, seen, target), (seen, (s, seen.g, futures))
+            seen = batch._replace(s=s, g=futures)
+            asked = seen._replace(g=relabel(futures, config.future))
+            loss = critic_loss(critic, asked, target)
+            climb, more = actor_loss(actor, critic, batch, seen, config)
+            return loss + climb, {"loss": loss, "reward": reward.mean(), **more}
 
-        fit = jax.value_and_grad(loss_of, has_aux=True)
-        (loss, (seen, looks)), critic_grads = fit(self.critic)
-        looks = (batch.s, g, batch.g) if config.actor_tower else looks
-        climb = jax.grad(actor_loss, has_aux=True)
-        actor_grads, more = climb(self.actor, self.critic, seen, looks, config.bc)
-        grads, networks = (critic_grads, actor_grads), (self.critic, self.actor)
-        changes, optimizer = config.adam().update(grads, self.optimizer)
-        critic, actor = networks = optax.apply_updates(networks, changes)
-        new = {"critic": critic, "actor": actor, "optimizer": optimizer}
+        networks = self.critic, self.actor
+        grads, metrics = jax.grad(loss_of, (0, 1), has_aux=True)(*networks)
+        networks, optimizer = config.descend(networks, grads, self.optimizer)
         targets = polyak(self.targets, networks, config.tau)
-        metrics = {"loss": loss, "reward": reward.mean(), **more}
-        return replace(self, **new, targets=targets, step=self.step + 1), metrics
+        new = dict(zip(("critic", "actor"), networks, strict=True))
+        new |= {"targets": targets, "optimizer": optimizer, "step": self.step + 1}
+        return replace(self, **new), metrics
 
-    def next_q(
-        self, batch: Batch, g: Shaped[Array, "B ..."], key: PRNGKeyArray
-    ) -> Float[Array, "2 B"]:
+    def next_q(self, batch: Batch, *, key: PRNGKeyArray) -> Float[Array, "2 B"]:
         """Target critics at the next state and the target policy's smoothed action."""
         config, (critic, actor) = self.config, self.targets
+        pictures = batch.next_s, relabel(batch.g, config.future)
+        s, g = critic.see(*pictures)
         noise = {"std": config.smoothing, "clip": config.smoothing_clip}
-        s, seen_g = critic.see(batch.next_s, g)
-        looks = (batch.next_s, g) if config.actor_tower else (s, seen_g)
-        return critic(s, actor.noisy(*looks, key=key, **noise), seen_g)
+        a = actor.noisy(actor.view(pictures, (s, g)), key=key, **noise)
+        return critic.values(s, a, g)
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
         """Actions (B, A) for states and goals: with noise, or with `greedy` without."""
-        if not self.config.actor_tower:
-            s, g = self.critic.see(s, g)
+        x = self.actor.view((s, g), self.critic.see(s, g))
         std = 0.0 if greedy else self.config.exploration
-        return self.actor.noisy(s, g, key=key, std=std)
+        return self.actor.noisy(x, key=key, std=std)
 
 
 RECIPE = Recipe(
