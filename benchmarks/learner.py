@@ -42,16 +42,15 @@ from unittest.mock import patch
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from gymnasium import spaces
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, PRNGKeyArray
 from simulation import per_second
 from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, checks
 from crl_mini.__main__ import Parser
-from crl_mini.agents.crl import critic_loss, logit_metrics
+from crl_mini.agents.crl import critic_loss, doubled, logit_metrics
 from crl_mini.devices import device
 from crl_mini.encoders import TOWERS, Conv
 from crl_mini.envs.pixels import Scene
@@ -132,18 +131,12 @@ def agent_of(workload: Workload, **settings) -> CRL:
 # --- Updates: functions of agent and batch, which return agent and metrics
 
 
-def doubled(s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
-    """Each state with its own goal and with that of the row before, (2B, ...)."""
-    again = jnp.concatenate([g, jnp.roll(g, 1, axis=0)])
-    return jnp.concatenate([s, s]), again
-
-
 def climbing(agent: CRL, s, g, score: Callable):
     """Gradient of the actor's loss, and metrics; `score` gives f (2B,) of actions."""
-    key = jax.random.fold_in(agent.key, agent.step)
+    _, sample = jax.random.split(jax.random.fold_in(agent.key, agent.step))
 
     def loss(actor):
-        a, log_prob = actor.sample(s, g, key=key)
+        a, log_prob = actor.sample(*actor(s, g), key=sample)
         f = score(a)
         metrics = {"actor_f": f.mean(), "log_prob": log_prob.mean()}
         return (agent.config.entropy * log_prob - f).mean(), metrics
@@ -153,16 +146,22 @@ def climbing(agent: CRL, s, g, score: Callable):
 
 def moved(agent: CRL, grads, metrics: dict) -> tuple[CRL, dict]:
     """One step of Adam."""
-    changes, optimizer = agent.config.adam().update(grads, agent.optimizer)
-    critic, actor = optax.apply_updates((agent.critic, agent.actor), changes)
+    networks = agent.critic, agent.actor
+    networks, optimizer = agent.config.descend(networks, grads, agent.optimizer)
+    critic, actor = networks
     new = {"critic": critic, "actor": actor, "optimizer": optimizer}
     return replace(agent, **new, step=agent.step + 1), metrics
 
 
 def original(agent: CRL, batch: Batch):
     """The original's form: the actor's loss looks at everything anew."""
-    fit = jax.value_and_grad(critic_loss, has_aux=True)
-    (loss, (logits, *_)), down = fit(agent.critic, batch, agent.config)
+
+    def loss_of(critic):
+        s, g = critic.see(batch.s, batch.g)
+        return critic_loss(critic, batch._replace(s=s, g=g), agent.config)
+
+    fit = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, (logits, _)), down = fit(agent.critic)
     s, g = doubled(batch.s, batch.g)
     up, more = climbing(agent, s, g, lambda a: jnp.diag(agent.critic(s, a, g)))
     return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)

@@ -92,7 +92,8 @@ def features(agent, films: Films) -> dict[str, np.ndarray]:
     """Representations (N, T + 1, F) of every moment."""
     network, found = getattr(agent, "critic", agent.actor), {}
     if hasattr(network, "psi"):
-        phi, psi = jax.jit(network.phi), jax.jit(network.psi)
+        phi = jax.jit(lambda s, a: network.phi(*network.see(s), a))
+        psi = jax.jit(lambda s: network.psi(network.see_goal(s)))
         found["phi"] = films.of(phi, films.seen, films.actions)
         found["psi"] = films.of(psi, films.seen)
     if films.scene is not None:
@@ -134,7 +135,7 @@ def followed(agent, films: Films) -> Iterator[dict]:
 
     @jax.jit
     def value(s, a, g):
-        return critic.logits(critic.phi(s, a), critic.psi(g), pairs=paired)
+        return critic(s, a, g, pairs=paired)
 
     f = films.of(value, films.seen, films.actions, films.goal_at_each_step)[..., 0]
     ranks = [
@@ -152,7 +153,7 @@ def detours(agent, films: Films) -> Iterator[dict]:
         pixels = films.of(lambda x: x.reshape(len(x), -1), films.seen)
         goals = films.of(lambda x: x.reshape(len(x), -1), films.goals[:, None])
         spaces["pixels"] = (pixels, goals[:, 0])
-    psi = jax.jit(agent.critic.psi)
+    psi = jax.jit(lambda g: agent.critic.psi(agent.critic.see_goal(g)))
     goals = films.of(psi, films.goals[:, None])[:, 0]
     seen = features(agent, films)
     spaces |= {name: (seen[name], goals) for name in ("phi", "psi")}

@@ -134,16 +134,16 @@ def test_every_agent_sees(name, settings):
 def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
     """Its step against a plain form, and its actions, in the target's q as well."""
     agent = create("td3_her", observation=FRAME, bc=0.5, actor_tower=actor_tower)
-    batch, see = frames_of(), agent.critic.see
+    batch = frames_of()
     g = td3_her.relabel(batch.g, 0.5)
 
-    def seen(*pictures):
-        return pictures if actor_tower else see(*pictures)
+    def seen(actor, *pictures):
+        """The actor's features of states and goals."""
+        return actor.see(*(pictures if actor_tower else agent.critic.see(*pictures)))
 
     def by_hand(actor):
-        s, goals, futures = seen(batch.s, g, batch.g)
-        q = agent.critic(batch.s, actor.mode(s, goals), g)[0]
-        gap = ((actor(s, futures) - batch.a) ** 2).mean()
+        q = agent.critic(batch.s, actor.mode(seen(actor, batch.s, g)), g)[0]
+        gap = ((actor.center(seen(actor, batch.s, batch.g)) - batch.a) ** 2).mean()
         return 0.5 * gap - 0.5 * q.mean() / jax.lax.stop_gradient(abs(q).mean())
 
     grads = (jax.tree.map(jnp.zeros_like, agent.critic), jax.grad(by_hand)(agent.actor))
@@ -153,12 +153,12 @@ def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
     for x, y in zip(*map(jax.tree.leaves, (got, want)), strict=True):
         np.testing.assert_allclose(x, y, atol=2e-5)
     key, noise = jax.random.key(1), {"std": 0.2, "clip": 0.5}
-    a = agent.actor.noisy(*seen(batch.next_s, g), key=key, **noise)
+    a = agent.actor.noisy(seen(agent.actor, batch.next_s, g), key=key, **noise)
     want = agent.critic(batch.next_s, a, g)
-    np.testing.assert_allclose(agent.next_q(batch, g, key), want, atol=1e-5)
+    np.testing.assert_allclose(agent.next_q(batch, key=key), want, atol=1e-5)
     for greedy in (True, False):
         std = 0.0 if greedy else agent.config.exploration
-        want = agent.actor.noisy(*seen(batch.s, g), key=key, std=std)
+        want = agent.actor.noisy(seen(agent.actor, batch.s, g), key=key, std=std)
         got = agent.act(batch.s, g, key=key, greedy=greedy)
         np.testing.assert_allclose(got, want, atol=1e-5)
 
@@ -175,7 +175,7 @@ def test_exploration_is_noise_on_the_mode_and_without_it_a_draw(name):
     noise = (noisy.act(s, g, key=key) - mode)[inside]
     np.testing.assert_allclose(noise.std(), 0.02, rtol=0.05)
     if name != "td3_her":  # it has nothing to draw from
-        mode = drawing.actor.sample(s, g, key=key)[0]
+        mode = drawing.actor.sample(*drawing.actor(s, g), key=key)[0]
     np.testing.assert_allclose(drawing.act(s, g, key=key), mode, atol=1e-6)
 
 
@@ -186,16 +186,21 @@ def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
     batch = frames_of()
     assert (agent.actor.eyes is None) == (not actor_tower)
     updated, _ = agent.update(batch)
-    fit = jax.value_and_grad(crl.critic_loss, has_aux=True)
-    (_, (_, psi, seen)), down = fit(agent.critic, batch, agent.config)
-    looks = batch if actor_tower else seen
+    _, key = jax.random.split(jax.random.fold_in(agent.key, 0))
+
+    def of_critic(critic):
+        s, g = critic.see(batch.s, batch.g)
+        return crl.critic_loss(critic, batch._replace(s=s, g=g), agent.config)[0]
+
+    down = jax.grad(of_critic)(agent.critic)
+    see = agent.critic.see
+    s, g = (batch.s, batch.g) if actor_tower else see(batch.s, batch.g)
 
     def by_hand(actor):
         """The original's form: everything anew, all 2B x 2B logits."""
-        s, g = looks.s, looks.g
         rows = [(i, i) for i in range(32)] + [(i, i - 1) for i in range(32)]
         at, to = np.array(rows).T
-        a, _ = actor.sample(s[at], g[to], key=agent.random())
+        a, _ = actor.sample(*actor(s[at], g[to]), key=key)
         f = jnp.diag(agent.critic(batch.s[at], a, batch.g[to]))
         return -f.mean()
 

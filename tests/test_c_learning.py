@@ -147,7 +147,8 @@ def test_twin_critic_answers_as_two_critics():
     first, second = (np.asarray(one(s, a, g)) for one in critic.critics)
     assert abs(first - second).max() > 1e-3
     np.testing.assert_allclose(critic(s, a, g), np.minimum(first, second), atol=1e-6)
-    both = critic.both(critic.phi(s, a), critic.psi(g), pairs=paired)
+    features, goals = critic.see(s, g)
+    both = critic.both(critic.phi(features, a), critic.psi(goals), pairs=paired)
     for k, one in enumerate((first, second)):
         np.testing.assert_allclose(both[:, k], np.diag(one), atol=1e-6)
 
@@ -160,8 +161,9 @@ def test_update_against_the_plain_form(nce):
     batch = batch_of()
     s, a, g, next_s, next_g = batch
     others = jnp.roll(g, 1, axis=0)
-    key = jax.random.fold_in(jax.random.fold_in(agent.key, 1), 1)
-    next_a = agent.act(next_s, others, key=key)
+    key = jax.random.fold_in(agent.key, 1)
+    _, sample, bootstrap = jax.random.split(key, 3)
+    next_a = agent.act(next_s, others, key=bootstrap)
     v = jax.nn.sigmoid(jnp.diag(agent.target(next_s, next_a, others)))
     w = jnp.clip(v / (1 - v), 0, 20)
 
@@ -183,8 +185,7 @@ def test_update_against_the_plain_form(nce):
         frozen = jax.lax.stop_gradient(critic)
         both_g = jnp.concatenate([g, others])
         both_s = jnp.concatenate([s, s])
-        key = jax.random.fold_in(agent.key, 1)
-        action, log_prob = actor.sample(both_s, both_g, key=key)
+        action, log_prob = actor.sample(*actor(both_s, both_g), key=sample)
         f = jnp.diag(frozen(both_s, action, both_g))
         return total + (0.1 * log_prob - f).mean()
 
@@ -199,7 +200,9 @@ def test_update_against_the_plain_form(nce):
 
 def test_weights_hold_no_gradient():
     agent, batch = create(), batch_of()
-    w = agent.weights(batch)
+    w = agent.weights(batch, key=jax.random.key(0))
     assert isinstance(agent.critic, TwinCritic)
-    grads = jax.grad(lambda w: critic_loss(agent.critic, batch, w, agent.config)[0])(w)
+    s, g, next_g = agent.critic.see(batch.s, batch.g, batch.next_g)
+    seen = batch._replace(s=s, g=g, next_g=next_g)
+    grads = jax.grad(lambda w: critic_loss(agent.critic, seen, w, agent.config)[0])(w)
     assert (grads > 0).all()  # more weight, more cost

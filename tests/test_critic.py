@@ -65,6 +65,11 @@ def test_critic_scores_states_and_actions_against_goals(energy):
     assert logits.shape == (5, 4)
     one = model(s[2:3], a[2:3], g[1:2])
     np.testing.assert_allclose(logits[2, 1], one[0, 0], rtol=1e-5)
+    own = model(s[:4], a[:4], g, pairs=critic.paired)
+    np.testing.assert_allclose(own, jnp.diag(logits), rtol=1e-5)
+    features, goals = model.see(s[:4], g)
+    parts = model.phi(features, a[:4]), model.psi(goals)
+    np.testing.assert_allclose(model.logits(*parts), logits[:4], rtol=1e-5)
     shifted = make(energy)
     shifted.bias[...] = jnp.asarray(1.5)
     np.testing.assert_allclose(shifted(s, a, g), logits + 1.5, rtol=1e-5, atol=1e-5)
@@ -76,7 +81,8 @@ def test_goals_may_have_a_space_of_their_own():
     model = Critic(place, place, goal, rngs=nnx.Rngs(0), **sizes)
     s, g = jnp.asarray(X[:, :2]), jnp.asarray(Y[:3, :4])
     assert model(s, s, g).shape == (5, 3)
-    np.testing.assert_allclose(model.psi(g), model.psi_tower(g / 5 - 1), rtol=1e-5)
+    psi = model.psi(model.see_goal(g))
+    np.testing.assert_allclose(psi, model.psi_tower(g / 5 - 1), rtol=1e-5)
 
 
 def test_spec_scales_bounded_entries_and_encodes_categories():
@@ -117,4 +123,4 @@ def test_bad_input_gets_one_clear_line():
         with pytest.raises(ValueError, match="must be a Box or a Discrete from 0"):
             Spec.of(space)
     with pytest.raises(ValueError, match=r"entries must have shape \(2,\); got \(3,\)"):
-        make().psi(jnp.zeros((4, 3)))
+        make().see_goal(jnp.zeros((4, 3)))

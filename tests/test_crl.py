@@ -31,6 +31,12 @@ def create(seed=0, **settings):
     return CRL.create(config, PLACE, MOVE, key=jax.random.key(seed))
 
 
+def seen_by(critic, batch):
+    """The batch with the critic's features in the place of states and goals."""
+    s, g = critic.see(batch.s, batch.g)
+    return batch._replace(s=s, g=g)
+
+
 def leaves(agent):
     return jax.tree.leaves((agent.critic, agent.actor))
 
@@ -42,7 +48,8 @@ def test_fused_update_equals_the_plain_form(energy, loss):
     agent = create(
         energy=energy, loss=loss, logsumexp=0.1, entropy=0.2, bc=0.3, learning_rate=0.01
     )
-    batch, key = batch_of(), jax.random.fold_in(agent.key, agent.step)
+    batch = batch_of()
+    _, key = jax.random.split(jax.random.fold_in(agent.key, agent.step))
 
     def plain(networks):
         critic, actor = networks
@@ -52,10 +59,10 @@ def test_fused_update_equals_the_plain_form(energy, loss):
         frozen = jax.lax.stop_gradient(critic)
         s = jnp.concatenate([batch.s, batch.s])
         g = jnp.concatenate([batch.g, jnp.roll(batch.g, 1, axis=0)])
-        a, log_prob = actor.sample(s, g, key=key)
-        f = frozen.logits(frozen.phi(s, a), frozen.psi(g), pairs=paired)
+        a, log_prob = actor.sample(*actor(s, g), key=key)
+        f = frozen(s, a, g, pairs=paired)
         climb = (0.2 * log_prob - f).mean() / jax.lax.stop_gradient(abs(f).mean())
-        clone = -actor.log_prob(batch.s, batch.g, batch.a).mean()
+        clone = -actor.log_prob(batch.a, *actor(batch.s, batch.g)).mean()
         return fit + 0.7 * climb + 0.3 * clone
 
     grads = jax.grad(plain)((agent.critic, agent.actor))
@@ -67,18 +74,24 @@ def test_fused_update_equals_the_plain_form(energy, loss):
 
 
 def test_the_actors_loss_moves_neither_critic_nor_goals():
-    agent, batch = create(), batch_of()
-    _, (_, psi, _) = critic_loss(agent.critic, batch, agent.config)
-    key = jax.random.key(0)
-    loss, metrics = actor_loss(
-        agent.actor, agent.critic, batch, psi, agent.config, key=key
-    )
-    np.testing.assert_allclose(loss, -metrics["actor_f"], rtol=1e-6)
-    climbing = dataclasses.replace(agent.config, entropy=1.0)
-    with_entropy, _ = actor_loss(
-        agent.actor, agent.critic, batch, psi, climbing, key=key
-    )
-    np.testing.assert_allclose(with_entropy - loss, metrics["log_prob"], rtol=1e-4)
+    agent, batch, key = create(actor_tower=False, bc=0.2), batch_of(), jax.random.key(0)
+
+    def loss(networks, config):
+        critic, actor = networks
+        seen = seen_by(critic, batch)
+        psi = critic.psi(seen.g)
+        return actor_loss(actor, critic, batch, seen, psi, config, key=key)
+
+    networks = agent.critic, agent.actor
+    grads, _ = jax.grad(loss, has_aux=True)(networks, agent.config)
+    assert all((x == 0).all() for x in jax.tree.leaves(grads[0]))
+    assert all((x != 0).any() for x in jax.tree.leaves(grads[1].tower.out))
+    plain = dataclasses.replace(agent.config, bc=0.0)
+    (value, metrics) = loss(networks, plain)
+    np.testing.assert_allclose(value, -metrics["actor_f"], rtol=1e-6)
+    climbing = dataclasses.replace(plain, entropy=1.0)
+    with_entropy, _ = loss(networks, climbing)
+    np.testing.assert_allclose(with_entropy - value, metrics["log_prob"], rtol=1e-4)
 
 
 def test_update_returns_a_new_agent_and_leaves_the_old_one():
@@ -116,14 +129,16 @@ def test_step_size_falls_on_a_cosine():
 def test_actor_climbs_the_critic():
     """With a frozen critic, -f must fall; the best action is known on a line."""
     agent = create(learning_rate=0.01)
-    batch = batch_of()
-    _, (_, psi, _) = critic_loss(agent.critic, batch, agent.config)
-    grad = jax.jit(jax.grad(actor_loss, has_aux=True), static_argnums=4)
+    batch, config = batch_of(), agent.config
+    seen = seen_by(agent.critic, batch)
+    _, (_, psi) = critic_loss(agent.critic, seen, config)
+    grad = jax.jit(jax.grad(actor_loss, has_aux=True), static_argnums=5)
     actor, state = agent.actor, optax.adam(0.01).init(agent.actor)
     values = []
     for k in range(60):
         key = jax.random.key(k)
-        grads, metrics = grad(actor, agent.critic, batch, psi, agent.config, key=key)
+        given = (agent.critic, batch, seen, psi, config)
+        grads, metrics = grad(actor, *given, key=key)
         changes, state = optax.adam(0.01).update(grads, state)
         actor = optax.apply_updates(actor, changes)
         values.append(float(metrics["actor_f"]))
@@ -134,7 +149,8 @@ def test_acting_is_batched_bounded_and_repeats():
     agent = create()
     s, _, g, *_ = batch_of()
     greedy = agent.act(s, g, key=jax.random.key(0), greedy=True)
-    np.testing.assert_allclose(greedy, agent.actor.mode(s, g), atol=1e-6)
+    mode = agent.actor.mode(agent.actor.see(s, g))
+    np.testing.assert_allclose(greedy, mode, atol=1e-6)
     one, again, other = (agent.act(s, g, key=jax.random.key(k)) for k in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert (one != other).any()

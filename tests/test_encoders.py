@@ -97,21 +97,20 @@ def test_the_patch_tower_patch_by_patch():
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-def test_pictures_are_looked_at_once_and_states_pass(tower):
-    picture, state = Spec.of(FRAME), Spec((3,))
+def test_features_of_pictures_are_the_towers_and_of_states_their_specs(tower):
+    picture, state = Spec.of(FRAME), Spec.of(spaces.Box(0, 4, (3,)))
     eyes = Seeing(picture, None, tower, rngs=nnx.Rngs(0))
     a, b = frames(seed=1), frames(seed=2)
     seen = eyes.see(a, b)
     for x, one in zip(seen, (a, b), strict=True):
         np.testing.assert_allclose(x, eyes.eyes(one), atol=1e-5)
-    again = eyes.see(*seen)
-    assert all(
-        x is y for x, y in zip(again, seen, strict=True)
-    )  # nothing is looked at twice
+    np.testing.assert_allclose(eyes.see_goal(b), seen[1], atol=1e-5)
     assert eyes.observation == eyes.goal == Spec((seen[0].shape[1],))
     blind = Seeing(state, picture, tower, rngs=nnx.Rngs(0))
-    x = (jnp.zeros((4, 3)), a)
-    assert all(y is z for y, z in zip(blind.see(*x), x, strict=True))
+    s, g, again = blind.see(jnp.ones((4, 3)), a, b)
+    np.testing.assert_allclose(s, -0.5)
+    np.testing.assert_allclose(g, a.reshape(4, -1) / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(again, blind.see_goal(b))
     assert (blind.observation, blind.goal) == (state, picture)
 
 

@@ -156,8 +156,16 @@ def test_bad_achieved_goals_get_one_clear_line(achieved, message):
     [
         (np.zeros((0, 5, 2)), np.zeros((0, 4, 1)), "N >= 1"),
         (np.zeros(5), np.zeros(4), "N >= 1"),
-        (np.zeros((3, 1, 2)), np.zeros((3, 0, 1)), "3 states or more; got 1"),
-        (np.zeros((3, 2, 2)), np.zeros((3, 1, 1)), "3 states or more; got 2"),
+        (
+            np.zeros((3, 1, 2)),
+            np.zeros((3, 0, 1)),
+            r"T \+ 1 >= 3, ...\); got \(3, 1, 2\)",
+        ),
+        (
+            np.zeros((3, 2, 2)),
+            np.zeros((3, 1, 1)),
+            r"T \+ 1 >= 3, ...\); got \(3, 2, 2\)",
+        ),
         (np.zeros((3, 5, 2)), np.zeros((3, 5, 1)), r"actions must have shape \(3, 4"),
         (np.zeros((3, 5, 2)), np.zeros((2, 4, 1)), r"actions must have shape \(3, 4"),
         (np.full((3, 5, 2), np.nan), np.zeros((3, 4, 1)), "observations must be fin"),

@@ -1,5 +1,6 @@
 """TD3 with hindsight against loops, bounds, shares and a known optimum."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -32,6 +33,12 @@ def batch_of(n=32, seed=0):
     x = np.random.default_rng(seed).uniform(-1, 1, (5, n, 2)).astype(np.float32)
     x[1] = x[1] * [2, 0.5] + [0, 0.5]  # actions
     return Batch(*map(jnp.asarray, x))
+
+
+def seen_by(critic, batch):
+    """The batch with the critics' features in the place of states and goals."""
+    s, g = critic.see(batch.s, batch.g)
+    return batch._replace(s=s, g=g)
 
 
 def near(achieved, desired):
@@ -97,13 +104,14 @@ def test_reward_by_a_function_that_jax_can_trace_or_not():
 def test_noise_has_its_spread_is_cut_off_and_stays_in_bounds():
     actor = create(layer_norm=False).actor
     s, g = jax.random.uniform(jax.random.key(0), (2, 5000, 2), minval=-0.2, maxval=0.2)
-    noisy = actor.noisy(s, g, key=jax.random.key(1), std=0.2, clip=0.3)
-    noise = (noisy - actor.mode(s, g)) / np.array([2, 0.5])  # in units of [-1, 1]
+    x = actor.see(s, g)
+    noisy = actor.noisy(x, key=jax.random.key(1), std=0.2, clip=0.3)
+    noise = (noisy - actor.mode(x)) / np.array([2, 0.5])  # in units of [-1, 1]
     assert abs(actor(s, g)).max() < 0.7  # so that bounds do not interfere
     np.testing.assert_allclose(abs(noise).max(), 0.3, rtol=1e-4)
     np.testing.assert_allclose(np.quantile(noise, 0.8413), 0.2, atol=0.01)
     assert (abs(noise) < 0.29).mean() > 0.8
-    wild = actor.noisy(s, g, key=jax.random.key(1), std=10.0)
+    wild = actor.noisy(x, key=jax.random.key(1), std=10.0)
     for k, (low, high) in enumerate(((-2, 2), (0, 1))):
         assert wild[:, k].min() == low
         assert wild[:, k].max() == high
@@ -116,7 +124,7 @@ def test_update_uses_targets_smoothing_and_relabelled_goals():
     g = np.asarray(batch.g)
     g = jnp.asarray(np.concatenate([g[:8], g[7:-1]]))
     target_critic, target_actor = agent.targets
-    key = jax.random.fold_in(agent.key, 1)
+    _, key = jax.random.split(jax.random.fold_in(agent.key, 1))
     noise = jnp.clip(0.2 * jax.random.normal(key, (32, 2)), -0.5, 0.5)
     a = jnp.clip(target_actor(batch.next_s, g) + noise, -1, 1)
     a = a * jnp.array([2, 0.5]) + jnp.array([0, 0.5])
@@ -139,23 +147,26 @@ def test_critic_loss_adds_both_errors():
     q = agent.critic(batch.s, batch.a, batch.g)
     assert (q[0] != q[1]).any()
     expected = ((q[0] - y) ** 2).mean() + ((q[1] - y) ** 2).mean()
-    np.testing.assert_allclose(critic_loss(agent.critic, batch, y), expected, rtol=1e-6)
+    loss = critic_loss(agent.critic, seen_by(agent.critic, batch), y)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_actor_loss_with_and_without_cloning():
-    agent, batch = create(), batch_of()
-    futures = jnp.roll(batch.g, 5, axis=0)
-    a = agent.actor.mode(batch.s, batch.g)
-    q = agent.critic(batch.s, a, batch.g)[0]
-    looks = batch.s, batch.g, futures
-    loss, metrics = actor_loss(agent.actor, agent.critic, batch, looks, 0.0)
+    agent, batch = create(future=0.25), batch_of()
+    actor, critic, seen = agent.actor, agent.critic, seen_by(agent.critic, batch)
+    g = relabel(batch.g, 0.25)
+    q = critic(batch.s, actor.mode(actor.see(batch.s, g)), g)[0]
+    loss, metrics = actor_loss(actor, critic, batch, seen, agent.config)
     np.testing.assert_allclose(loss, -q.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["actor_q"], q.mean(), rtol=1e-5)
     taken = (np.asarray(batch.a) - [0, 0.5]) / [2, 0.5]
-    gap = ((agent.actor(batch.s, futures) - taken) ** 2).mean()
+    gap = ((actor(batch.s, batch.g) - taken) ** 2).mean()
     expected = 0.7 * -q.mean() / abs(q).mean() + 0.3 * gap
-    loss, _ = actor_loss(agent.actor, agent.critic, batch, looks, 0.3)
+    cloning = replace(agent.config, bc=0.3)
+    loss, _ = actor_loss(actor, critic, batch, seen, cloning)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    grads = jax.grad(lambda c: actor_loss(actor, c, batch, seen, cloning)[0])(critic)
+    assert all((x == 0).all() for x in jax.tree.leaves(grads))
 
 
 def test_q_is_the_discounted_share_of_time_at_the_goal():

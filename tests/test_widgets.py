@@ -406,16 +406,19 @@ def test_networks_in_the_page_are_those_of_python(node, maze, hidden, norm):
         got = found[energy]
         points = jnp.array(got["points"], jnp.float32)
         assert len(points) == 25 * GridMaze(maze).n_states
-        np.testing.assert_allclose(got["phi"], c.phi(s, a)[0], **near)
-        np.testing.assert_allclose(got["psi"], c.psi(g)[0], **near)
+        np.testing.assert_allclose(got["phi"], c.phi(*c.see(s), a)[0], **near)
+        np.testing.assert_allclose(got["psi"], c.psi(c.see_goal(g))[0], **near)
         np.testing.assert_allclose(got["goals"], c(s, a, points)[0], **near)
         everywhere = c(points, a.repeat(len(points), 0), g)[:, 0]
         np.testing.assert_allclose(got["states"], everywhere, **near)
         unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
         drawn = unit if energy == "cosine" else np.asarray
-        plane = pca(drawn(c.psi(jnp.asarray(GridMaze(maze).cells[:, ::-1] + 0.5))))
-        np.testing.assert_allclose(got["plane"], plane(drawn(c.psi(points))), **near)
-        np.testing.assert_allclose(got["at"], plane(drawn(c.phi(s, a)))[0], **near)
+        places = jnp.asarray(GridMaze(maze).cells[:, ::-1] + 0.5)
+        plane = pca(drawn(c.psi(c.see_goal(places))))
+        fine = plane(drawn(c.psi(c.see_goal(points))))
+        np.testing.assert_allclose(got["plane"], fine, **near)
+        at = plane(drawn(c.phi(*c.see(s), a)))[0]
+        np.testing.assert_allclose(got["at"], at, **near)
 
 
 @pytest.mark.parametrize("limit", [0.5, 3.0, 6.0])
@@ -567,8 +570,8 @@ def test_rollout_player_numbers(node, energy):
     """
     found, near = node(widget, body), {"atol": 1e-3, "rtol": 0}
     seen = zip(parts["films"][:, :-1], parts["actions"], strict=True)
-    phi = np.stack([critic.phi(*map(jnp.asarray, pair)) for pair in seen])
-    psi = np.asarray(critic.psi(jnp.asarray(parts["goals"])))
+    phi = np.stack([critic.phi(*critic.see(jnp.asarray(s)), a) for s, a in seen])
+    psi = np.asarray(critic.psi(critic.see_goal(jnp.asarray(parts["goals"]))))
     plane = pca(np.concatenate([phi.reshape(-1, 6), psi]))
     for r, got in enumerate(found):
         f = values(critic, parts, r)

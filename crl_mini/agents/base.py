@@ -89,7 +89,7 @@ class CriticConfig(Config):
     bc: float = 0.0
     """Share of behavioural cloning in the actor's loss, in [0, 1]: see `cloned`."""
     actor_tower: bool = False
-    """Give the actor a tower of its own, as in the paper; else the critic's features."""
+    """Does the actor have its own tower, as in the paper, or the critic's features?"""
 
     def __post_init__(self):
         super().__post_init__()

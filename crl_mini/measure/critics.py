@@ -40,8 +40,7 @@ def action_plane(
     ticks = jnp.linspace(-1, 1, n)
     y, x = (part.ravel() for part in jnp.meshgrid(ticks, ticks, indexing="ij"))
     actions = jnp.tile(a, (n * n, 1)).at[:, :2].set(jnp.stack([x, y], 1))
-    phi = critic.phi(jnp.tile(s, (n * n, 1)), actions)
-    return critic.logits(phi, critic.psi(g[None])).reshape(n, n)
+    return critic(jnp.tile(s, (n * n, 1)), actions, g[None]).reshape(n, n)
 
 
 def weighted_correlation(

@@ -1,7 +1,7 @@
 """Acting on a critic alone: the best of some actions, and waypoints for far goals.
 
-Nothing here looks inside a network: a critic needs `phi`, `psi` and `logits`, and the
-waypoints take arrays. So all of it serves states and pictures alike.
+Nothing here looks inside a network: a critic needs `see`, `phi`, `psi` and `logits`,
+and the waypoints take arrays. So all of it serves states and pictures alike.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,11 @@ def best_of(
 ) -> Float[Array, "B A"]:
     """The candidate that the critic likes best, for each state and goal.
 
-    Goals and, under `vmap`, the part of phi that sees only states are encoded once.
+    States and goals are seen once, and goals encoded once, for all candidates.
 
     Source: :eq:`best-of`.
     """
+    s, g = critic.see(s, g)
     psi = critic.psi(g)
 
     def logit(a):
@@ -68,8 +69,8 @@ def drawn(actor, n: int) -> Callable:
     checks.at_least("n", n, 1)
 
     def propose(s, g, key):
-        keys = jax.random.split(key, n)
-        return jax.vmap(lambda k: actor.sample(s, g, key=k)[0], out_axes=1)(keys)
+        gaussian, keys = actor(s, g), jax.random.split(key, n)
+        return jax.vmap(lambda k: actor.sample(*gaussian, key=k)[0], out_axes=1)(keys)
 
     return propose
 

@@ -27,7 +27,7 @@ def shown(critic: Critic, psi) -> Float[np.ndarray, "N D"]:
 
 def projection(critic: Critic, maze: GridMaze) -> Projection:
     """The plane in which psi varies most over the centres of a maze's cells."""
-    return pca(shown(critic, critic.psi(centres(maze))))
+    return pca(shown(critic, critic.psi(critic.see_goal(centres(maze)))))
 
 
 def centres(maze: GridMaze) -> Float[Array, "S 2"]:

@@ -65,10 +65,10 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
         self.films, self.goals = films, goals
         sheet = _sheet(films, goals)
         checks.at_least("the number of bytes allowed", LARGEST, len(sheet))
-        look = jax.jit(critic.phi)
+        encode = jax.jit(lambda s, a: critic.phi(*critic.see(s), a))
         pairs = zip(films, actions, strict=True)
-        phi = np.stack([look(s[:-1], a) for s, a in pairs])  # (R, T, D)
-        psi = np.asarray(critic.psi(jnp.asarray(goals)))
+        phi = np.stack([encode(s[:-1], a) for s, a in pairs])  # (R, T, D)
+        psi = np.asarray(critic.psi(critic.see_goal(jnp.asarray(goals))))
         plane = pca(np.concatenate([phi.reshape(R * T, -1), psi]))
         scale = (
             1.0 if critic.log_scale is None else float(np.exp(critic.log_scale[...]))
