@@ -1,11 +1,7 @@
 """Goal-conditioned policies: a deterministic one, and a Gaussian squashed by tanh."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini.encoders import MLP, Seeing, Spec
@@ -44,82 +40,17 @@ def clipped_log_prob(
     return jnp.where(jnp.abs(a) < EDGE, inside, tail).sum(-1)
 
 
-def entropy(
-    mean: Float[Array, "*B A"], log_std: Float[Array, "*B A"], nodes: int = 64
-) -> Float[Array, "*B"]:
-    """Entropy of a = tanh(u), u ~ N(mean, std^2), in nats; A log 2 at most.
-
-    The expectation over u is a Gauss-Hermite quadrature of so many `nodes`.
-
-    Source: :eq:`tanh-entropy`.
-    """
-    x, w = np.polynomial.hermite.hermgauss(nodes)
-    u = mean[..., None] + jnp.exp(log_std)[..., None] * np.sqrt(2) * x
-    squash = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))  # log(1 - tanh(u)^2)
-    gauss = log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)
-    return (gauss + squash @ (w / np.sqrt(np.pi))).sum(-1)
-
-
-def pathwise_gradient(
-    value: Callable,
-    mean: Float[Array, " A"],
-    log_std: Float[Array, " A"],
-    noise: Float[Array, "N A"],
-) -> Float[Array, "N 2 A"]:
-    """Estimates of the gradient of E[value(u)], u ~ N(mean, std^2), through the sample.
-
-    One for each row of standard normal `noise`: in `mean` and in `log_std`. `value`
-    maps u (A,) to a number and must be differentiable.
-
-    Source: :eq:`pathwise`; Kingma and Welling (2014), Sec. 2.4.
-    """
-
-    def at(mean, log_std, eps):
-        return value(mean + jnp.exp(log_std) * eps)
-
-    estimates = jax.vmap(jax.grad(at, (0, 1)), (None, None, 0))
-    return jnp.stack(estimates(mean, log_std, noise), 1)
-
-
-def score_gradient(
-    value: Callable,
-    mean: Float[Array, " A"],
-    log_std: Float[Array, " A"],
-    noise: Float[Array, "N A"],
-) -> Float[Array, "N 2 A"]:
-    """The same estimates from values alone: value(u) times the gradient of log N(u).
-
-    `value` maps u (A,) to a number; no gradient of it is used.
-
-    Source: :eq:`score-function`; Williams (1992).
-    """
-
-    def log_density(mean, log_std, u):
-        return jax.scipy.stats.norm.logpdf(u, mean, jnp.exp(log_std)).sum()
-
-    u = mean + jnp.exp(log_std) * noise  # a sample: a constant to the gradient
-    scores = jax.vmap(jax.grad(log_density, (0, 1)), (None, None, 0))
-    return jax.vmap(value)(u)[:, None, None] * jnp.stack(scores(mean, log_std, u), 1)
-
-
 class Policy(Seeing):
     """mu(s, g): a network whose tanh is an action, rescaled to the space's bounds.
 
-    Goals are observations unless `goal` says otherwise. `sizes` are `hidden` and
+    Goals are observations unless `goal` says otherwise. `mlp` holds `hidden` and
     `layer_norm` of the `MLP`.
     """
 
     outputs = 1  # numbers that the network gives for each entry of an action
 
     def __init__(
-        self,
-        observation: Spec,
-        action: Spec,
-        goal: Spec | None = None,
-        *,
-        tower: str = "patch",
-        rngs: nnx.Rngs,
-        **sizes,
+        self, observation: Spec, action: Spec, goal=None, *, tower="patch", rngs, **mlp
     ):
         if not action.low:
             raise ValueError(f"the action space must be a bounded Box; got {action}")
@@ -127,7 +58,7 @@ class Policy(Seeing):
         self.action = action
         d_in = self.observation.size  # of two pictures together
         d_in += self.goal.size if self.eyes is None else 0
-        self.tower = MLP(d_in, d_out=self.outputs * action.size, rngs=rngs, **sizes)
+        self.tower = MLP(d_in, d_out=self.outputs * action.size, rngs=rngs, **mlp)
 
     def see(self, s, g) -> Float[Array, "B F"]:
         """Features of states and goals side by side; a tower sees the two stacked."""

@@ -24,6 +24,12 @@ def at_least(name: str, value: float, low: float) -> None:
         raise ValueError(f"{name} must be at least {low}; got {value}")
 
 
+def share(name: str, value: float) -> None:
+    """Raise ``ValueError`` unless 0 <= value <= 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1]; got {value}")
+
+
 def shaped(name: str, array, shape: tuple[int | None, ...]) -> None:
     """Raise ``ValueError`` unless the array has the shape; ``None`` fits any size."""
     got = np.shape(array)

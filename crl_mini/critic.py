@@ -73,7 +73,7 @@ class Critic(Seeing):
     `bias` is learned: minus a distance is never positive and a cosine never above 1,
     while the optimum of :eq:`nce-optimum` may be. `scale` is learned for the cosine
     energy, which is bounded, and fixed at 1 for the others. Goals are observations
-    unless `goal` says otherwise. `sizes` are `hidden` and `layer_norm` of each `MLP`.
+    unless `goal` says otherwise. `mlp` holds `hidden` and `layer_norm` of each `MLP`.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Critic(Seeing):
         repr_dim: int,
         tower: str = "patch",
         rngs: nnx.Rngs,
-        **sizes,
+        **mlp,
     ):
         checks.one_of("energy", energy, ENERGIES)
         super().__init__(observation, goal, tower, rngs=rngs)
         self.action, self.energy = action, energy
         d_in = self.observation.size + action.size
-        self.phi_tower = MLP(d_in, d_out=repr_dim, rngs=rngs, **sizes)
-        self.psi_tower = MLP(self.goal.size, d_out=repr_dim, rngs=rngs, **sizes)
+        self.phi_tower = MLP(d_in, d_out=repr_dim, rngs=rngs, **mlp)
+        self.psi_tower = MLP(self.goal.size, d_out=repr_dim, rngs=rngs, **mlp)
         self.bias = nnx.Param(jnp.zeros(()))
         self.log_scale = nnx.Param(jnp.zeros(())) if energy == "cosine" else None
 

@@ -67,13 +67,7 @@ class MLP(nnx.Module):
     """Dense layers with ReLU, each hidden one followed by an optional layer norm."""
 
     def __init__(
-        self,
-        d_in: int,
-        hidden: tuple[int, ...],
-        d_out: int,
-        *,
-        layer_norm: bool,
-        rngs: nnx.Rngs,
+        self, d_in: int, hidden: tuple[int, ...], d_out: int, *, layer_norm: bool, rngs
     ):
         sizes = (d_in, *hidden)
         pairs = zip(sizes[:-1], hidden, strict=True)

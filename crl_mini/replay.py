@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 
 from crl_mini import checks
 from crl_mini.devices import put_rows, with_room
@@ -39,31 +39,6 @@ def truncated_geometric(
     tail = -jnp.expm1(remaining * jnp.log(gamma))  # 1 - gamma^remaining
     k = jnp.log1p(-u * tail) / jnp.log(gamma)
     return jnp.clip(1 + k.astype(int), 1, remaining)
-
-
-SAMPLERS = ("truncated", "clipped", "uniform")
-
-
-def offset_pmf(
-    sampler: str, gamma: float, remaining: int
-) -> Float[np.ndarray, " remaining"]:
-    """Probability of each future offset 1..remaining under three samplers.
-
-    ``truncated`` renormalises the geometric distribution to the steps that remain (the
-    one `Replay` uses); ``clipped`` puts the whole tail on the last state; ``uniform``
-    ignores gamma.
-
-    Source: :eq:`geometric`, :eq:`clipped`, :eq:`uniform`.
-    """
-    checks.one_of("sampler", sampler, SAMPLERS)
-    checks.inside("gamma", gamma, 0, 1)
-    checks.at_least("remaining", remaining, 1)
-    p = (1 - gamma) * gamma ** np.arange(remaining)
-    if sampler == "clipped":
-        p[-1] = gamma ** (remaining - 1)
-    if sampler == "uniform":
-        p[:] = 1
-    return p / p.sum()
 
 
 @jax.tree_util.register_dataclass

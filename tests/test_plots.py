@@ -10,8 +10,8 @@ from matplotlib.quiver import Quiver
 from crl_mini.envs.maze import GridMaze
 from crl_mini.figures import plots
 from crl_mini.measure import occupancy
+from crl_mini.measure.occupancy import offset_pmf
 from crl_mini.measure.statistics import wilson
-from crl_mini.replay import offset_pmf
 
 MAZE = GridMaze("U")
 M = occupancy.discounted_occupancy(MAZE.P, MAZE.uniform_policy, 0.9)

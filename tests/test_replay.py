@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from crl_mini.replay import SAMPLERS, Replay, offset_pmf, truncated_geometric
+from crl_mini.measure.occupancy import SAMPLERS, offset_pmf
+from crl_mini.replay import Replay, truncated_geometric
 
 GAMMA = 0.9
 

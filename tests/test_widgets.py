@@ -29,8 +29,8 @@ from crl_mini.envs.tabletop import TASKS
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.measure import occupancy, planning, statistics
 from crl_mini.measure.critics import pca
+from crl_mini.measure.occupancy import SAMPLERS, offset_pmf
 from crl_mini.measure.statistics import iqm
-from crl_mini.replay import SAMPLERS, offset_pmf
 from crl_mini.widgets import base
 
 MOUNTER = Path(__file__).parents[1] / "book" / "assets" / "static-widgets.js"

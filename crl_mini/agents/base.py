@@ -96,7 +96,7 @@ class CriticConfig(Config):
         checks.one_of("energy", self.energy, ENERGIES)
         checks.at_least("repr_dim", self.repr_dim, 1)
         checks.at_least("entropy", self.entropy, 0)
-        check_share("bc", self.bc)
+        checks.share("bc", self.bc)
 
 
 class Recipe(NamedTuple):
@@ -113,12 +113,6 @@ class Recipe(NamedTuple):
     added wherever it sees pictures."""
     needs_success: bool = False
     """Does `create` take `success(achieved, desired)`, which goals are reached?"""
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless 0 <= value <= 1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1]; got {value}")
 
 
 class Agent:

@@ -25,15 +25,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
 from crl_mini.actor import Policy
-from crl_mini.agents.base import (
-    Agent,
-    Config,
-    Metrics,
-    Recipe,
-    check_share,
-    cloned,
-    polyak,
-)
+from crl_mini.agents.base import Agent, Config, Metrics, Recipe, cloned, polyak
 from crl_mini.encoders import MLP, Seeing, Spec
 from crl_mini.replay import Batch
 
@@ -59,8 +51,8 @@ class TD3HERConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        check_share("future", self.future)
-        check_share("bc", self.bc)
+        checks.share("future", self.future)
+        checks.share("bc", self.bc)
         checks.inside("tau", self.tau, 0, 1)
         for name in ("smoothing", "smoothing_clip"):
             checks.at_least(name, getattr(self, name), 0)
@@ -113,24 +105,17 @@ def td_target(
 class QNetworks(Seeing):
     """Two networks Q(s, a, g) of state, action and goal together.
 
-    Both look at the pictures of states and goals through one tower. `sizes` are
+    Both look at the pictures of states and goals through one tower. `mlp` holds
     `hidden` and `layer_norm` of each `MLP`.
     """
 
     def __init__(
-        self,
-        observation: Spec,
-        action: Spec,
-        goal: Spec,
-        *,
-        tower: str = "patch",
-        rngs: nnx.Rngs,
-        **sizes,
+        self, observation: Spec, action: Spec, goal: Spec, *, tower: str, rngs, **mlp
     ):
         super().__init__(observation, goal, tower, rngs=rngs)
         self.action = action
         d_in = self.observation.size + action.size + self.goal.size
-        towers = [MLP(d_in, d_out=1, rngs=rngs, **sizes) for _ in range(2)]
+        towers = [MLP(d_in, d_out=1, rngs=rngs, **mlp) for _ in range(2)]
         self.towers = nnx.List(towers)
 
     def values(self, s: Float[Array, "B F"], a, g) -> Float[Array, "2 B"]:

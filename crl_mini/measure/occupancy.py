@@ -239,3 +239,28 @@ def _shares(
 ) -> Float[np.ndarray, "..."]:
     """Counts divided by totals, zero where nothing was counted."""
     return np.divide(count, total, out=np.zeros_like(count), where=total > 0)
+
+
+SAMPLERS = ("truncated", "clipped", "uniform")  # of future offsets
+
+
+def offset_pmf(
+    sampler: str, gamma: float, remaining: int
+) -> Float[np.ndarray, " remaining"]:
+    """Probability of each future offset 1..remaining under three samplers.
+
+    ``truncated`` renormalises the geometric distribution to the steps that remain (a
+    `Replay` uses it); ``clipped`` puts the whole tail on the last state; ``uniform``
+    ignores gamma.
+
+    Source: :eq:`geometric`, :eq:`clipped`, :eq:`uniform`.
+    """
+    checks.one_of("sampler", sampler, SAMPLERS)
+    checks.inside("gamma", gamma, 0, 1)
+    checks.at_least("remaining", remaining, 1)
+    p = (1 - gamma) * gamma ** np.arange(remaining)
+    if sampler == "clipped":
+        p[-1] = gamma ** (remaining - 1)
+    if sampler == "uniform":
+        p[:] = 1
+    return p / p.sum()

@@ -4,7 +4,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from crl_mini.figures.plots import offset_pmfs
-from crl_mini.replay import SAMPLERS, offset_pmf
+from crl_mini.measure.occupancy import SAMPLERS, offset_pmf
 from crl_mini.widgets.base import Whole, Widget, discount, seed_trait, within
 
 
