@@ -15,10 +15,10 @@ COMMAND = "import sys; from crl_mini.__main__ import main; sys.exit(main({}))"
 
 
 class Forks:
-    """The server's other side. All processes share one cache of compiled programs."""
+    """The server's other side. The processes share the tests' compiled programs."""
 
     def __init__(self, folder: Path):
-        self.log, cache = folder / "log", {"DIR": str(folder / "cache")}
+        self.log = folder / "log"
         self.server = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.forks"],
             cwd=ROOT,
@@ -26,9 +26,6 @@ class Forks:
                 **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
                 "JAX_PLATFORMS": "cpu",
                 "OMP_NUM_THREADS": "1",  # a fork must not find other threads
-                "JAX_COMPILATION_CACHE_DIR": cache["DIR"],
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
