@@ -41,7 +41,7 @@ class Forks:
         """The number of a new process that runs some code."""
         return self.ask(code=code, env=env, log=str(log or self.log))
 
-    def wait(self, process: int, seconds: float = 120) -> int | None:
+    def wait(self, process: int, seconds: float = 300) -> int | None:
         """Its exit status (-9 after ``kill -9``); None while it still runs."""
         return self.ask(process=process, seconds=seconds)
 
@@ -93,7 +93,7 @@ def wait(process: int, seconds: float) -> int | None:
 
 def serve():
     sys.path.insert(0, str(ROOT / "tests"))
-    import crl_mini.train  # noqa: F401, what takes seconds
+    import crl_mini.runs.run  # noqa: F401, what takes seconds
 
     for line in sys.stdin:
         what = json.loads(line)

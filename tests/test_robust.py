@@ -149,7 +149,7 @@ def test_sigterm_ends_between_two_chunks(forks, finished, tmp_path):
 
 
 def test_sigterm_before_the_first_file_leaves_nothing(forks, tmp_path):
-    early = "import os; from crl_mini.train import Run\n"
+    early = "import os; from crl_mini.runs.run import Run\n"
     early += "Run.collected = lambda self: os.kill(os.getpid(), 15)\n"
     status, log = forks.run(early + training(tmp_path / "x"))
     assert status == 130
@@ -303,7 +303,7 @@ def test_two_processes_train_one_agent(forks, short, tmp_path):
         forks.start(writes + code, log, **told, JAX_PROCESS_ID=str(i))
         for i, log in enumerate(logs)
     ]
-    ends = [forks.wait(process, 100) for process in processes]
+    ends = [forks.wait(process) for process in processes]
     for process, end in zip(processes, ends, strict=True):
         if end is None:
             os.kill(process, signal.SIGKILL)
