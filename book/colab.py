@@ -29,10 +29,10 @@ def environment(folder: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
     wheel = next(folder.glob("*.whl"))
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv")
     programs = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    install = [programs / "python", *pip[1:], "install", wheel, "ipykernel", "nbclient"]
-    subprocess.run(install, check=True)
+    pip += ["--python", programs / "python", "install", "--no-compile"]
+    subprocess.run([*pip, wheel, "ipykernel", "nbclient"], check=True)
     return programs
 
 

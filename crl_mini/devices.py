@@ -1,10 +1,40 @@
 """Devices of the machine, and how a training is spread over them."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import jax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+#: The environment variable that says where to keep compiled programs: FOLDER, 0 or off.
+CACHE = "CRL_MINI_COMPILATION_CACHE"
+
+
+def use_compilation_cache() -> str | None:
+    """Keep compiled programs in a folder, where the next process finds them.
+
+    The folder is JAX's own setting, if there is one; else what `CACHE` says; else
+    crl_mini/jax in the user's cache folder. The answer is the folder, or None where
+    programs are not kept: it is turned off, or nothing can be written there.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return jax.config.jax_compilation_cache_dir
+    told = os.environ.get(CACHE, "")
+    if told.lower() in ("0", "off"):
+        return None
+    try:
+        folder = Path(told or os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        folder = (folder if told else folder / "crl_mini" / "jax").expanduser()
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # what lies there is executed
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return jax.config.jax_compilation_cache_dir
 
 
 def memory_gib() -> float:
