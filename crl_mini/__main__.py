@@ -26,9 +26,10 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    from crl_mini.devices import start_processes
+    from crl_mini.devices import start_processes, use_compilation_cache
     from crl_mini.runs.run import Run
 
+    use_compilation_cache()
     if args.distributed:
         start_processes()
     run = Run(**_settings(args), seed=args.seed, out=args.out)
@@ -83,8 +84,10 @@ def _summary(run, manifest: dict) -> str:
 
 
 def sweep(args: argparse.Namespace) -> int:
+    from crl_mini.devices import use_compilation_cache
     from crl_mini.runs.sweep import command, unfinished
 
+    use_compilation_cache()
     what = _settings(args)
     axes = [what.pop(k).split(",") for k in ("task", "agent")]
     runs = unfinished(*axes, args.seeds, out=args.out, **what)
@@ -110,12 +113,14 @@ def sweep(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     from crl_mini import checks
+    from crl_mini.devices import use_compilation_cache
     from crl_mini.measure.statistics import wilson
     from crl_mini.runs import films, zoo
     from crl_mini.runs.run import restored
 
     checks.at_least("--episodes", args.episodes, 1)
     checks.at_least("--seed", args.seed, 0)
+    use_compilation_cache()
     place, _, name = args.agent.partition("zoo:")
     run, agent = zoo.load(name) if name and not place else restored(Path(args.agent))
     if args.video:
@@ -136,8 +141,10 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def collect(args: argparse.Namespace) -> int:
+    from crl_mini.devices import use_compilation_cache
     from crl_mini.runs import data as c
 
+    use_compilation_cache()
     need = c.n_bytes(args.task, args.obs, args.episodes)
     c.check_room(args.out, need)
     memory = f"{need / 1e9:,.3f} GB of memory"
