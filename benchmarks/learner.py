@@ -435,8 +435,8 @@ def report(rows: list[dict], known: dict) -> str:
         span, part = f"{low:.2f} to {high:.2f}", f"{share:.0%}" if share else ""
         lines.append(f"{name:44}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
     lines.append("")
-    for times in known["ratios"]:
-        name, ours, other, *times = times.values()
+    for speeds in known["ratios"]:
+        name, ours, other, *times = speeds.values()
         times = "{:.2f} times ({:.2f} to {:.2f})".format(*times)
         lines.append(f"{name} {ours}: {times} as fast as {other}")
     for name, gaps in known["differences"].items():
