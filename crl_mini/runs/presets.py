@@ -52,6 +52,7 @@ NETWORKS = {
     "t4": {"hidden": (512, 512), "batch_size": 512},
     "full": {"hidden": (1024, 1024), "batch_size": 1024},
 }
+AGENT = "crl"  # where none is named
 MORE = 2  # times the preset's episodes, where the agent sees pictures
 
 
