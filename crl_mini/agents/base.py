@@ -1,7 +1,6 @@
 """What the agents share: settings, how they are made, and parts of their losses."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -134,14 +133,8 @@ class Agent:
         that its networks cannot take.
         """
         goal_spec = observation_spec if goal_spec is None else goal_spec
-        specs = (Spec.of(x) for x in (observation_spec, action_spec, goal_spec))
-        return _compiled(cls, config, tuple(specs), key)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _compiled(agent, config: Config, specs: tuple[Spec, Spec, Spec], key: PRNGKeyArray):
-    """One program: op by op, the initial weights would take several times as long."""
-    return agent.fresh(config, *specs, key)
+        specs = map(Spec.of, (observation_spec, action_spec, goal_spec))
+        return cls.fresh(config, *specs, key)
 
 
 def cloned(

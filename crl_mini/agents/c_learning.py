@@ -146,7 +146,7 @@ class CLearning(CRL):
     def fresh(cls, *specs, **settings) -> "CLearning":
         """New networks: see `CRL.fresh`."""
         agent = super().fresh(*specs, **settings)
-        return replace(agent, target=agent.critic)
+        return replace(agent, target=jax.tree.map(jnp.copy, agent.critic))
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["CLearning", Metrics]:

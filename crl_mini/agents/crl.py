@@ -128,7 +128,7 @@ class CRL(Agent):
     def fresh(
         cls, config: CriticConfig, observation: Spec, action: Spec, goal: Spec, key
     ) -> "CRL":
-        """New networks; use `create`, which compiles this."""
+        """New networks; `create` calls this with the specs of spaces."""
         key, for_critic, for_actor = jax.random.split(key, 3)
         sizes = config.network | {"energy": config.energy, "repr_dim": config.repr_dim}
         rngs = nnx.Rngs(for_critic)

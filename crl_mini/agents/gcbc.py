@@ -49,7 +49,7 @@ class GCBC(Agent):
     def fresh(
         cls, config: GCBCConfig, observation: Spec, action: Spec, goal: Spec, key
     ) -> "GCBC":
-        """A new actor, for actions of a bounded `Box`; `create` compiles this."""
+        """A new actor, for actions of a bounded `Box`."""
         rngs = nnx.Rngs(key)
         actor = Actor(observation, action, goal, rngs=rngs, **config.network)
         key = jax.random.fold_in(key, UPDATES)
