@@ -190,7 +190,7 @@ class TD3HER(Agent):
     def fresh(
         cls, config: TD3HERConfig, observation: Spec, action: Spec, goal: Spec, key
     ) -> "TD3HER":
-        """New networks; `create` compiles this."""
+        """New networks and their targets."""
         key, for_critic, for_actor = jax.random.split(key, 3)
         rngs = nnx.Rngs(for_critic)
         critic = QNetworks(observation, action, goal, rngs=rngs, **config.network)
@@ -198,11 +198,9 @@ class TD3HER(Agent):
             observation, goal = critic.observation, critic.goal
         rngs = nnx.Rngs(for_actor)
         actor = Policy(observation, action, goal, rngs=rngs, **config.network)
-        networks = critic, actor
-        optimizer = config.adam().init(networks)
-        return cls(
-            config, None, *networks, networks, optimizer, key, jnp.zeros((), int)
-        )
+        targets = jax.tree.map(jnp.copy, (critic, actor))
+        optimizer, step = config.adam().init((critic, actor)), jnp.zeros((), int)
+        return cls(config, None, critic, actor, targets, optimizer, key, step)
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["TD3HER", Metrics]:
