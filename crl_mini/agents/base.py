@@ -115,7 +115,7 @@ class Recipe(NamedTuple):
 
 
 class Agent:
-    """How all agents are made. `fresh` of each makes its networks from `Spec`s."""
+    """Base of all agents: `create` reads the spaces, `fresh` makes the networks."""
 
     @classmethod
     def create(

@@ -162,9 +162,8 @@ class CLearning(CRL):
             loss, more = critic_loss(critic, seen, weights, config)
             reached, random, psi = more
             metrics = {"positive": reached.mean(), "negative": random.mean()}
-            climb, more = actor_loss(
-                actor, critic, batch, seen, psi, config, key=sample
-            )
+            given = (critic, batch, seen, psi, config)
+            climb, more = actor_loss(actor, *given, key=sample)
             return loss + climb, {"loss": loss, **metrics, **more}
 
         agent, metrics = self.descend(loss_of)

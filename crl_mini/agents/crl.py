@@ -2,18 +2,22 @@
 
 What differs from the released code of Eysenbach et al. (2022):
 
-* layer norm, a learned constant in the critic, InfoNCE losses and the energies `l2` and
-  `cosine` are additions; `layer_norm=False` and the defaults give the paper's networks;
-* each goal is encoded once a batch, for the critic's loss and for the actor's; from
-  pixels the actor may live on the critic's features, without gradient; with a tower of
-  its own (`actor_tower`), which `train` gives it, it is as in the original;
-* the weight of the entropy is fixed, where the paper adapts it for pixels;
-* online, `train` collects a round of whole episodes and then makes one update for every
-  8 steps of it, where the original makes about one a step; it begins with a round of
-  random walks with momentum, and commands goals at mixed distances;
-* with cloning (`bc`) f is divided by its mean absolute value, the goals of the actor
-  stay half own futures and half others', only own futures are cloned, and there is one
-  critic: the paper does not divide, takes own futures only, and the minimum of two.
+* layer norm, a learned constant in the critic, the InfoNCE losses and the energies `l2`
+  and `cosine` are additions; `layer_norm=False` and the defaults give the paper's
+  networks;
+* each goal is encoded once per update, for the critic's loss and for the actor's. From
+  pixels the actor may use the critic's features, without gradient to the critic; with
+  `actor_tower`, which `train` sets for pixels, it has a tower of its own, as in the
+  original;
+* the weight of the entropy is fixed; the paper adapts it for pixels;
+* online, `train` collects a round of whole episodes and then makes one update for each
+  4 to 32 of their steps, by preset (``cpu``: 8); the original makes about one update per
+  step. `train` begins with a round of random walks with momentum, and commands goals at
+  mixed distances;
+* with cloning (`bc`), f is divided by its mean absolute value, the actor's goals are
+  half own futures and half those of other rows, and only actions that led to own futures
+  are cloned. The paper does not divide, takes own futures only, and uses the minimum of
+  two critics; here there is one.
 """
 
 from collections.abc import Callable
@@ -152,9 +156,8 @@ class CRL(Agent):
             s, g = critic.see(batch.s, batch.g)  # the critic's only look at pictures
             seen = batch._replace(s=s, g=g)
             loss, (logits, psi) = critic_loss(critic, seen, config)
-            climb, more = actor_loss(
-                actor, critic, batch, seen, psi, config, key=sample
-            )
+            given = (critic, batch, seen, psi, config)
+            climb, more = actor_loss(actor, *given, key=sample)
             return loss + climb, {"loss": loss, **logit_metrics(logits), **more}
 
         return self.descend(loss_of)
