@@ -11,13 +11,13 @@ What differs from the released code of Eysenbach et al. (2022):
   original;
 * the weight of the entropy is fixed; the paper adapts it for pixels;
 * online, `train` collects a round of whole episodes and then makes one update for each
-  4 to 32 of their steps, by preset (``cpu``: 8); the original makes about one update per
-  step. `train` begins with a round of random walks with momentum, and commands goals at
-  mixed distances;
+  4 to 32 of their steps, by preset (``cpu``: 8). It begins with a round of random walks
+  with momentum, and commands goals at mixed distances. The original makes about one
+  update per step;
 * with cloning (`bc`), f is divided by its mean absolute value, the actor's goals are
-  half own futures and half those of other rows, and only actions that led to own futures
-  are cloned. The paper does not divide, takes own futures only, and uses the minimum of
-  two critics; here there is one.
+  half own futures and half those of other rows, and only actions that led to own
+  futures are cloned. The paper does not divide, takes own futures only, and uses the
+  minimum of two critics; here there is one.
 """
 
 from collections.abc import Callable
