@@ -20,10 +20,11 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 	@$(BIN)/python book/build.py
 
 # The tests compile much and compute little: without optimizing, compilation takes half
-# the time. `make book` runs every cell as a reader does.
+# the time. `make book` runs every cell as a reader does. All tests of a file run in one
+# process, so that what they share is made once.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(STAMP)  ## run the tests and print the coverage of crl_mini
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing
 
 colab-test: $(STAMP)  ## run every Colab twin with the built wheel, in empty folders
 	$(BIN)/python book/colab.py
@@ -51,8 +52,8 @@ bench: $(STAMP)  ## run benchmarks/ here; rewrites results/ (20 minutes)
 doctor: $(STAMP)  ## say what will run here and how long it takes
 	@$(BIN)/python -m crl_mini doctor
 
-clean:  ## delete what was built (not .venv)
-	rm -rf _build
+clean:  ## delete what was built and compiled (not .venv)
+	rm -rf _build .cache
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' 2>/dev/null || { \

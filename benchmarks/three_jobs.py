@@ -33,7 +33,8 @@ from crl_mini.__main__ import Parser
 from crl_mini.critic import paired
 from crl_mini.devices import device
 from crl_mini.envs.play import Expert
-from crl_mini.envs.tabletop import HAND, OBJECT, TASKS
+from crl_mini.envs.tabletop import HAND, OBJECT
+from crl_mini.envs.tasks import SEEN
 from crl_mini.measure import planning
 from crl_mini.measure.critics import linear_probe, rank_correlation, retrieval
 from crl_mini.measure.statistics import wilson
@@ -53,19 +54,19 @@ class Films:
     """Scripted experts at work: what they saw, where all things were, what they did."""
 
     def __init__(self, run: Run, n: int):
-        with closing(run.make(n)) as env:
+        with closing(run.env.make(n)) as env:
             expert, states = Expert(env), []
 
             def watched(s, g, key):
                 states.append(env.unwrapped.state)
                 return expert(s, g, key)
 
-            done = rollout(env, watched, TASKS[run.name].length, seed=SEED)
+            done = rollout(env, watched, run.env.length, seed=SEED)
             self.states = np.stack([*states, env.unwrapped.state], 1)  # (N, T + 1, S)
             self.goal_states = env.unwrapped.goal_state
         self.actions = np.concatenate([done.actions, 0 * done.actions[:, :1]], 1)
         self.seen, self.goals = done.observations, done.goals
-        self.scene = run.scene
+        self.scene = run.env.scene
         first = done.success.argmax(1) + 1  # steps until the goal is reached
         self.until = np.where(done.success.any(1), first, done.success.shape[1])
 
@@ -118,11 +119,12 @@ def probed(agent, films: Films) -> Iterator[dict]:
 def retrieved(run: Run, agent, n: int) -> Iterator[dict]:
     """Share of futures of fresh play found among `RIVALS`, with the level of chance."""
     kind = "state" if run.obs == "state" else "poses"
-    data = collect(run.name, kind, episodes=n, seed=SEED, progress=False)
-    replay = Replay.from_trajectories(data.observations, data.actions, scene=run.scene)
+    data = collect(run.env.name, kind, episodes=n, seed=SEED, progress=False)
+    scene = run.env.scene
+    replay = Replay.from_trajectories(data.observations, data.actions, scene=scene)
     found = []
     for k in range(8):
-        s, a, g, *_ = replay.sample(jax.random.key(k), RIVALS, run.settings.gamma)
+        s, a, g, *_ = replay.sample(jax.random.key(k), RIVALS, run.config.gamma)
         found.append(retrieval(agent.critic(s, a, g)))
     yield {"measure": "retrieval", "of": f"1 of {RIVALS}", "value": np.mean(found)}
     yield {"measure": "retrieval", "of": "chance", "value": 1 / RIVALS}
@@ -177,8 +179,7 @@ def acted(run: Run, agent, n: int) -> Iterator[dict]:
 
     ways[f"best of {CANDIDATES} of the actor"] = planner(run, agent, drawn)
     for name, policy in ways.items():
-        length = run.spec.max_episode_steps
-        worked = run.episodes(policy, n, length, seed=SEED).at_end
+        worked = run.env.episodes(policy, n, seed=SEED).at_end
         low, high = wilson(int(worked.sum()), n)
         value = {"value": float(worked.mean()), "low": low, "high": high}
         yield {"measure": "success", "of": name} | value
@@ -189,8 +190,8 @@ def planner(run: Run, agent, propose: Callable) -> Callable:
     policy = planning.planner(agent.critic, propose)
 
     def act(s, g, key):
-        if run.scene is not None:
-            s, g = run.scene.draw(s), run.scene.draw(g)
+        if run.env.scene is not None:
+            s, g = run.env.scene.draw(s), run.env.scene.draw(g)
         return policy(s, g, key)
 
     return act
@@ -200,9 +201,9 @@ def rows_of(name: str, args: Namespace) -> list[dict]:
     """All measurements of one agent, and of its networks without training."""
     place, _, kept = name.partition("zoo:")
     run, agent = zoo.load(kept) if kept and not place else restored(Path(name))
-    checks.one_of("task", run.name, TASKS)
+    checks.one_of("task", run.env.name, SEEN)
     films, rows = Films(run, args.films), []
-    about = {"task": run.name, "obs": run.obs, "data": run.data, "agent": run.agent}
+    about = {"task": run.env.name, "obs": run.obs, "data": run.data, "agent": run.agent}
     for training, one in (("trained", agent), ("untrained", run.fresh())):
         found = [*probed(one, films)]
         if hasattr(getattr(one, "critic", None), "psi"):

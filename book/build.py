@@ -1,7 +1,8 @@
 """Execute every chapter and render the book: `make book`.
 
 The execution cache knows only the chapters' own code. When the library, the recorded
-results or the dependencies change, everything built from the old ones is deleted.
+results or the dependencies change, this script deletes everything built before.
+Chapters are executed several at a time; Sphinx finds what they did in the cache.
 """
 
 from __future__ import annotations
@@ -11,13 +12,26 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+
+import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 INDEX = BUILD / "html" / "index.html"
 STAMP = BUILD / "sources.sha256"
 SOURCES = ("crl_mini", "results", "pyproject.toml")
+KERNELS = min(os.cpu_count() or 1, 4)  # at a time; each may take 2 GB of memory
+# show() links to the pages beside it instead of to the repository; compiled programs
+# are kept for the other kernels and for the next time.
+ENVIRONMENT = {
+    "CRL_MINI_BOOK": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
 
 
 def source_hash() -> str:
@@ -32,28 +46,61 @@ def source_hash() -> str:
     return digest.hexdigest()
 
 
+def execute(path: str, timeout: int) -> tuple[str, str]:
+    """Execute a chapter into the cache, unless it is there; what it did, and errors."""
+    cache = get_cache(BUILD / ".jupyter_cache")
+    how = {"name": "myst_nb_md", "type": "plugin"}
+    record = cache.add_nb_to_project(path, read_data=how)
+    only = {"filter_pks": [record.pk], "timeout": timeout}
+    done = load_executor("local-serial", cache).run_and_cache(**only)
+    if not done.all():
+        return "unchanged", ""
+    if done.succeeded:
+        seconds = cache.get_cached_project_nb(path).data["execution_seconds"]
+        return f"executed in {seconds:.0f} s", ""
+    return "FAILED", cache.get_project_record(path).traceback or "it was not executed"
+
+
+def execute_all() -> list[str]:
+    """Execute the chapters, several at a time; the errors."""
+    chapters = [str(path) for path in (ROOT / "book").glob("chapters/*.md")]
+    timeout = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["timeout"]
+    get_cache(BUILD / ".jupyter_cache").list_project_records()  # makes its data base
+    errors = []
+    with ProcessPoolExecutor(KERNELS) as pool:
+        # The last chapters take longest: they begin first.
+        jobs = {pool.submit(execute, c, timeout): c for c in sorted(chapters)[::-1]}
+        for job in as_completed(jobs):
+            said, error = job.result()
+            print(f"{Path(jobs[job]).stem}: {said}", flush=True)
+            errors += [f"{jobs[job]}\n{error}"] * bool(error)
+    return errors
+
+
 def main() -> int:
     current = source_hash()
     if not STAMP.exists() or STAMP.read_text() != current:
         shutil.rmtree(BUILD, ignore_errors=True)
         BUILD.mkdir()
         STAMP.write_text(current)
-    # Pages are always written anew, so that none outlives its chapter.
+    # Delete the old pages, so that none outlives its chapter.
     shutil.rmtree(BUILD / "html", ignore_errors=True)
 
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    if errors := execute_all():
+        print("\n".join(errors), "The book has errors; they stand above.", sep="\n")
+        return 1
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     command = [str(jupyter_book), "build", "book"]
     command += ["--config", "_config.yml", "--path-output", ".", "-W", "--keep-going"]
-    # show() links to the pages beside it instead of to the repository.
-    environment = {**os.environ, "CRL_MINI_BOOK": "1"}
-    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code == 0 and not INDEX.exists():
         print(f"{INDEX} was not written", file=sys.stderr)
         code = 1
     if code != 0:
-        # Warnings of unchanged pages are printed once only: read all pages again.
+        # Sphinx prints the warnings of unchanged pages once only: read all pages again.
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
-        print("The book has errors; they stand above.", file=sys.stderr)
+        print("The book has errors: see above.", file=sys.stderr)
         return code
     print(f"\nThe book is ready: {INDEX}")
     return 0

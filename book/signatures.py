@@ -1,4 +1,4 @@
-"""Sphinx extension: arrays in the library reference read as they do in the code."""
+"""Sphinx extension: the library reference names arrays as the code does."""
 
 import re
 

@@ -121,16 +121,16 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.video:
         films.check(run, args.video)
         films.save(args.video, run, agent, args.episodes, seed=args.seed)
-    policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
-    tried = run.episodes(policy, args.episodes, length, seed=args.seed)
+    policy = run.policy(agent, run.env.judged)
+    tested = run.env.episodes(policy, args.episodes, seed=args.seed)
 
     def said(worked):
         low, high = wilson(int(worked.sum()), len(worked))
         return f"{worked.mean():.1%} ({low:.0%} to {high:.0%})"
 
     print(
-        f"{run.task}: of {args.episodes} goals reached {said(tried.ever)}, held at the "
-        f"end {said(tried.at_end)}; actions: {run.judged}; seed {args.seed}"
+        f"{run.task}: of {args.episodes} goals reached {said(tested.ever)}, held at "
+        f"the end {said(tested.at_end)}; actions: {run.env.judged}; seed {args.seed}"
     )
     return 0
 
@@ -169,7 +169,7 @@ def _of_training(command: Parser, several: str) -> None:
     """Arguments of every training; `several` where lists are allowed."""
     text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
     command.add_argument("--task", required=True, help=text + several)
-    text = "crl, gcbc, td3_her, c_learning"
+    text = "a name in AGENTS, such as crl or gcbc"
     command.add_argument("--agent", default="crl", help=text + several)
     text = "what the agent sees: state or pixels (of the tabletop)"
     command.add_argument("--obs", default="state", help=text)

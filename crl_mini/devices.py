@@ -1,14 +1,44 @@
-"""Devices: what the machine has, and how a training is spread over it."""
+"""Devices of the machine, and how a training is spread over them."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import jax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+#: The environment variable that says where to keep compiled programs: FOLDER, 0 or off.
+CACHE = "CRL_MINI_COMPILATION_CACHE"
+
+
+def use_compilation_cache() -> str | None:
+    """Keep compiled programs in a folder, where the next process finds them.
+
+    The folder is JAX's own setting, if there is one; else what `CACHE` says; else
+    crl_mini/jax in the user's cache folder. The answer is the folder, or None where
+    programs are not kept: it is turned off, or nothing can be written there.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return jax.config.jax_compilation_cache_dir
+    told = os.environ.get(CACHE, "")
+    if told.lower() in ("0", "off"):
+        return None
+    try:
+        folder = Path(told or os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        folder = (folder if told else folder / "crl_mini" / "jax").expanduser()
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # what lies there is executed
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return jax.config.jax_compilation_cache_dir
+
 
 def memory_gib() -> float:
-    """Physical memory in GiB (NaN where the system does not tell)."""
+    """Physical memory in GiB (NaN if the system does not report it)."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (AttributeError, ValueError, OSError):
@@ -23,17 +53,17 @@ def usable_cores() -> int:
 
 
 def device() -> str:
-    """What the numbers were computed on."""
+    """The number and kind of the devices in use, in words."""
     if jax.default_backend() == "cpu":
         return f"{usable_cores()} CPU core{'s' * (usable_cores() > 1)}"
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
 def spread(batch):
-    """Rows split over all devices; every row still sees the whole batch.
+    """The batch with its rows split over all devices; an update still sees all rows.
 
-    An update is written for one device. XLA splits its work as the rows are split, and
-    lets the devices exchange what the B x B logits and the mean gradients need.
+    An update is written for one device. XLA splits its work like the rows, and adds the
+    communication that the B x B logits and the mean gradients need.
     """
     if jax.device_count() == 1:
         return batch
@@ -41,31 +71,31 @@ def spread(batch):
 
 
 def over_devices(*names: str) -> NamedSharding:
-    """How arrays lie on all devices of all processes: whole copies, or split rows."""
-    mesh = Mesh(jax.devices(), ("rows",))  # the compiler spreads what follows from it
+    """Sharding over all devices of all processes: full copies, or split ``"rows"``."""
+    mesh = Mesh(jax.devices(), ("rows",))  # XLA derives the sharding of results from it
     return NamedSharding(mesh, PartitionSpec(*names))
 
 
 def start_processes() -> None:
-    """Join the other processes of the training: on SLURM and the like, or as told.
+    """Join the other processes of the training.
 
-    Elsewhere each process needs JAX_COORDINATOR_ADDRESS (host:port of the first one),
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID. The first one writes the folder of the run;
-    all must see it.
+    JAX finds them on SLURM and similar systems. Elsewhere each process needs the
+    variables JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES
+    and JAX_PROCESS_ID. The first process writes the folder of the run; all must see it.
     """
     names = {"coordinator_address": str, "num_processes": int, "process_id": int}
-    told = {k: os.environ.get(f"JAX_{k.upper()}") for k in names}
-    jax.distributed.initialize(**{k: names[k](v) for k, v in told.items() if v})
+    given = {k: os.environ.get(f"JAX_{k.upper()}") for k in names}
+    jax.distributed.initialize(**{k: names[k](v) for k, v in given.items() if v})
 
 
 def everywhere(tree):
-    """A copy of all arrays on every device, of all processes."""
+    """A copy of all arrays on every device of all processes."""
     if jax.device_count() == 1:
         return tree
     return jax.jit(lambda x: x, out_shardings=over_devices())(tree)
 
 
-def together(what: str) -> None:
-    """Wait for all processes; ``AssertionError`` where one is told something else."""
+def together(message: str) -> None:
+    """Wait for all processes; ``AssertionError`` if one has another message."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(what)
+        multihost_utils.sync_global_devices(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
+# Compiled programs of all processes of the tests, kept for the next time: nothing is
+# written into the user's own cache.
+KEPT = {
+    "jax_compilation_cache_dir": str(ROOT / ".cache" / "jax"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+}
+for name, value in KEPT.items():
+    if name.upper() not in os.environ:
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)  # it has been imported already
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

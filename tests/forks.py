@@ -15,10 +15,10 @@ COMMAND = "import sys; from crl_mini.__main__ import main; sys.exit(main({}))"
 
 
 class Forks:
-    """The server's other side. All processes share one cache of compiled programs."""
+    """The server's other side. The processes share the tests' compiled programs."""
 
     def __init__(self, folder: Path):
-        self.log, cache = folder / "log", {"DIR": str(folder / "cache")}
+        self.log = folder / "log"
         self.server = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "tests.forks"],
             cwd=ROOT,
@@ -26,9 +26,6 @@ class Forks:
                 **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
                 "JAX_PLATFORMS": "cpu",
                 "OMP_NUM_THREADS": "1",  # a fork must not find other threads
-                "JAX_COMPILATION_CACHE_DIR": cache["DIR"],
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -44,7 +41,7 @@ class Forks:
         """The number of a new process that runs some code."""
         return self.ask(code=code, env=env, log=str(log or self.log))
 
-    def wait(self, process: int, seconds: float = 120) -> int | None:
+    def wait(self, process: int, seconds: float = 300) -> int | None:
         """Its exit status (-9 after ``kill -9``); None while it still runs."""
         return self.ask(process=process, seconds=seconds)
 
@@ -96,7 +93,7 @@ def wait(process: int, seconds: float) -> int | None:
 
 def serve():
     sys.path.insert(0, str(ROOT / "tests"))
-    import crl_mini.train  # noqa: F401, what takes seconds
+    import crl_mini.runs.run  # noqa: F401, what takes seconds
 
     for line in sys.stdin:
         what = json.loads(line)

@@ -21,7 +21,7 @@ TINY = {"hidden": (16,), "batch_size": 32}
 
 
 def create(name, seed=0, observation=PLACE, action=MOVE, goal=None, **settings):
-    agent, config = AGENTS[name]
+    agent, config = AGENTS[name][:2]
     config, key = config(**TINY | settings), jax.random.key(seed)
     return agent.create(config, observation, action, goal_spec=goal, key=key)
 
@@ -229,7 +229,7 @@ BY_AGENT = {
 def test_it_learns_where_goals_are_no_observations(name, walks):
     env, replay = walks
     space, action = env.single_observation_space, env.single_action_space
-    agent, config = AGENTS[name]
+    agent, config = AGENTS[name][:2]
     near = {"success": lambda x, g: abs(x - g)[:, 0] < line.NEAR}
     agent = agent.create(
         config(**LEARN | BY_AGENT[name]),

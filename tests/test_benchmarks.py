@@ -383,7 +383,7 @@ def test_the_experts_films_hold_what_it_did(tmp_path):
         assert not near[i, :end].any()
     pictures = films.of(lambda x: x.reshape(len(x), -1)[:, :5], films.seen)
     assert pictures.shape == (*films.seen.shape[:2], 5)
-    drawn = run.scene.draw(films.seen[2, :3]).reshape(3, -1)[:, :5]
+    drawn = run.env.scene.draw(films.seen[2, :3]).reshape(3, -1)[:, :5]
     np.testing.assert_array_equal(pictures[2, :3], drawn)
 
 

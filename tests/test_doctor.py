@@ -1,5 +1,6 @@
 """`python -m crl_mini doctor`, and one line for wrong arguments."""
 
+import os
 import re
 import subprocess
 import sys
@@ -41,6 +42,17 @@ def test_median_ignores_the_compilation(monkeypatch):
     calls = []
     doctor._median_seconds(lambda: calls.append(1), seconds=-1.0)
     assert len(calls) == 4  # one to compile, three to measure
+
+
+def test_report_says_where_compiled_programs_are(report, monkeypatch, tmp_path):
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
+    assert re.search(rf"cache +{folder}: [\d,]+ files, [\d,.]+ MB", report)
+    for name, size in (("a", 1_200_000), ("b", 300_000)):
+        (tmp_path / name).write_bytes(bytes(size))
+    monkeypatch.setattr(doctor, "use_compilation_cache", lambda: str(tmp_path))
+    assert doctor._cache() == f"{tmp_path}: 2 files, 1.5 MB"
+    monkeypatch.setattr(doctor, "use_compilation_cache", lambda: None)
+    assert "not kept (CRL_MINI_COMPILATION_CACHE=FOLDER" in doctor._cache()
 
 
 def test_missing_package_is_said(monkeypatch):

@@ -11,6 +11,8 @@ from crl_mini.measure.statistics import (
     coverage,
     exact_interval,
     expected_best,
+    funnel,
+    furthest,
     iqm,
     iqm_interval,
     resamples,
@@ -20,6 +22,75 @@ from crl_mini.measure.statistics import (
 )
 
 RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (3, 10), (10, 10), (170, 200)])
+def test_wilson_interval_inverts_the_score_test(k, n):
+    low, high = wilson(k, n)
+    for end in (low, high):
+        if 1e-9 < end < 1 - 1e-9:
+            z = abs(k / n - end) / np.sqrt(end * (1 - end) / n)
+            assert z == pytest.approx(1.959964, rel=1e-5)
+    assert 0 <= low <= k / n <= high <= 1
+    assert (low > 0) == (k > 0)
+
+
+def test_wilson_interval_covers_as_often_as_it_says():
+    rng, n = np.random.default_rng(0), 50
+    covered = []
+    for p in rng.uniform(0.05, 0.95, 2000):
+        low, high = wilson(rng.binomial(n, p), n)
+        covered.append(low <= p <= high)
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def middle_by_hand(scores):
+    """Sort, cut a quarter off each end, average."""
+    ordered = sorted(scores)
+    cut = len(ordered) // 4
+    kept = ordered[cut : len(ordered) - cut]
+    return sum(kept) / len(kept)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (4, 1), (3, 5), (10, 2)])
+def test_interquartile_mean_by_hand(shape):
+    scores = np.random.default_rng(0).uniform(size=shape)
+    assert iqm(scores) == pytest.approx(middle_by_hand(scores.ravel().tolist()))
+
+
+@pytest.mark.parametrize("level", [0.95, 0.8])
+def test_interval_is_that_of_all_ways_to_draw_the_runs_again(level):
+    scores = np.random.default_rng(0).uniform(size=(4, 2))
+    ways = list(product(range(4), repeat=4))  # for one task
+    drawn = [[scores[i, k] for i in way] for k in (0, 1) for way in ways]
+    first, second = drawn[: len(ways)], drawn[len(ways) :]
+    every = [middle_by_hand(a + b) for a in first for b in second]
+    ends = np.quantile(every, [(1 - level) / 2, (1 + level) / 2])
+    np.testing.assert_allclose(iqm_interval(scores, level), ends, atol=0.01)
+
+
+def test_runs_are_drawn_within_their_task():
+    easy_and_hard = np.array([[0.0, 1.0, 0.4]] * 3)
+    assert iqm_interval(easy_and_hard) == (iqm(easy_and_hard),) * 2
+
+
+def test_three_runs_of_one_task_give_their_range_and_one_run_nothing():
+    scores = np.array([[0.2], [0.7], [0.9]])
+    assert iqm_interval(scores) == pytest.approx((0.2, 0.9))
+    with pytest.raises(ValueError, match="runs must be at least 2; got 1"):
+        iqm_interval(scores[:1])
+
+
+def test_funnel_counts_episode_by_episode():
+    milestones = np.random.default_rng(0).random((40, 4)) < 0.4
+    last = [max([k + 1 for k in range(4) if row[k]], default=0) for row in milestones]
+    assert furthest(milestones).tolist() == last
+    counts = funnel(milestones)
+    assert counts.tolist() == [sum(k <= n for n in last) for k in range(5)]
+    assert counts[0] == 40
+    assert counts[-1] == milestones[:, -1].sum()  # nothing is lost on the way
+    with pytest.raises(ValueError, match="episodes must be at least 1"):
+        funnel(milestones[:0])
 
 
 @pytest.mark.parametrize("interval", [wald, wilson])
@@ -115,6 +186,7 @@ def test_drawing_at_random_comes_near_the_exact_interval():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: wilson(0, 0), "n must be at least 1"),
         (lambda: wald(0, 0), "n must be at least 1"),
         (lambda: coverage(np.array([0.5]), 0), "n must be at least 1"),
         (lambda: seed_variance(np.array([0.5]), 9), "seeds must be at least 2"),

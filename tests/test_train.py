@@ -182,7 +182,7 @@ def test_a_run_that_collects_goes_on_to_the_same_result(tmp_path, monkeypatch):
     same = [tmp_path / x / "checkpoint.safetensors" for x in ("whole", "halves")]
     assert same[0].read_bytes() == same[1].read_bytes()
     run, agent = restored(out)
-    replay = load(run.collected(), same[1], REPLAY)
+    replay = load(run.replay(), same[1], REPLAY)
     assert int(replay.added) == 8 + 4 * 4
     assert np.abs(replay.observations).sum((1, 2)).all()
     first, other = (run.explore(run.policy(agent, "mode"), k, 4) for k in range(2))
@@ -198,15 +198,15 @@ def test_a_run_that_collects_goes_on_to_the_same_result(tmp_path, monkeypatch):
 
 def test_without_data_an_agent_begins_with_random_walks(tmp_path):
     run = Run("Reach", "smoke", 0, tmp_path / "run")
-    assert run.sizes["steps"] == 0
-    replay = run.collected()
-    assert int(replay.added) == run.sizes["copies"] == 4
+    assert run.budget.steps == 0
+    replay = run.replay()
+    assert int(replay.added) == run.budget.copies == 4
     assert len(replay.actions) == 4 + run.rounds * 4
-    assert run.settings.decay_steps == 0
+    assert run.config.decay_steps == 0
     rows = []
     run(log=rows.append)
     assert [row["collected"] for row in rows] == [200, 400, 600, 800]
-    goals = run.explore(run.walk(0), 0, 4).goals
+    goals = run.explore(run.env.walk(0), 0, 4).goals
     assert not np.allclose(goals[0], goals[1])
 
 
@@ -216,9 +216,9 @@ def test_settings_can_be_changed_and_are_kept(tmp_path):
     run, agent = restored(tmp_path / "run")
     assert agent.config.hidden == (8,)
     assert (agent.config.bc, agent.config.energy) == (0.5, "dot")
-    assert agent.config.decay_steps == int(agent.step) == run.sizes["steps"] == 100
+    assert agent.config.decay_steps == int(agent.step) == run.budget.steps == 100
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert json.loads(text(run.config)) == kept
+    assert json.loads(text(run.identity)) == kept
     with pytest.raises(ValueError, match="has config.json and a checkpoint; "):
         restored(tmp_path)
 
@@ -246,11 +246,11 @@ def test_environments_from_elsewhere_train_by_the_same_command(name, tmp_path, c
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["length"] == line.LENGTH
     run = Run(task, "smoke", 0, tmp_path, data="random")
-    _, replay, _ = run.start(run.fresh(), resume=False)
+    replay = run.replay()
     assert replay.observations.shape == (20, line.LENGTH + 1, 3)
     assert replay.achieved.shape == (20, line.LENGTH + 1, 1)
     other = Run(task, "smoke", 1, tmp_path, data="random")
-    _, unlike, _ = other.start(other.fresh(), resume=False)
+    unlike = other.replay()
     useless = (set(np.unique(x.observations[..., 2])) for x in (replay, unlike))
     assert len(set.union(*useless)) == 40
 
@@ -276,7 +276,7 @@ def test_every_agent_trains_by_the_same_command(agent, task, tmp_path):
 
 def test_the_data_are_what_was_asked_for(tmp_path):
     noisy, play, random = (
-        Run("BinPick", "smoke", 0, tmp_path, data=data).collected()
+        Run("BinPick", "smoke", 0, tmp_path, data=data).replay()
         for data in ("noisy", "play", "random")
     )
     for replay, settings in (
@@ -289,7 +289,7 @@ def test_the_data_are_what_was_asked_for(tmp_path):
     lifts = [(x.observations[..., 6] > 0.09).any(1).mean() for x in (play, random)]
     assert lifts[0] > 0.8
     assert lifts[1] < 0.1
-    other = Run("BinPick", "smoke", 1, tmp_path, data="play").collected()
+    other = Run("BinPick", "smoke", 1, tmp_path, data="play").replay()
     assert (other.observations != play.observations).any()
 
 
@@ -298,7 +298,7 @@ def test_data_from_a_file(tmp_path, capsys):
     data = collect("Reach", episodes=3, progress=False)
     save(path, data)
     run = Run("Reach", "smoke", 0, tmp_path, data=str(path))
-    np.testing.assert_array_equal(run.collected().observations, data.observations)
+    np.testing.assert_array_equal(run.replay().observations, data.observations)
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Push", "--data", str(path)))
     assert "data must be of Push" in capsys.readouterr().err
@@ -333,7 +333,7 @@ def drawn_before(replay):
 @pytest.mark.parametrize("agent", ["crl", "td3_her"])
 def test_poses_and_frames_give_the_same_update_to_the_bit(agent, tmp_path):
     run = seeing(tmp_path, agent=agent)
-    poses = run.collected()
+    poses = run.replay()
     frames = drawn_before(poses)
     assert frames.observations.dtype == np.uint8
     assert poses.observations.nbytes * 100 < frames.observations.nbytes
@@ -352,13 +352,13 @@ def test_the_networks_see_pictures_and_no_poses(tmp_path):
             return jax.numpy.zeros((len(poses), 64, 64, 3), np.uint8)
 
     run = seeing(tmp_path)
-    replay = replace(run.collected(), scene=Dark())
+    replay = replace(run.replay(), scene=Dark())
     moved = replace(replay, observations=replay.observations + 1)
     agent, key = run.fresh(), jax.random.key(0)
     one, other = (updates(agent, x, 2, key=key)[0] for x in (replay, moved))
     for x, y in zip(*map(jax.tree.leaves, (one, other)), strict=True):
         np.testing.assert_array_equal(_raw(x), _raw(y))
-    run.__dict__["scene"] = Dark()
+    run.env.__dict__["scene"] = Dark()
     s, g = replay.observations[:2, 0], replay.observations[:2, 5]
     acts = [run.policy(agent, "mode")(x, g, key) for x in (s, s + 1)]
     np.testing.assert_array_equal(*acts)
@@ -375,7 +375,7 @@ def sizes_of(jaxpr, kind):
 
 def test_frames_are_never_copied_as_floats(tmp_path):
     run = seeing(tmp_path)
-    replay = drawn_before(run.collected())
+    replay = drawn_before(run.replay())
     n = replay.observations.size
     program = jax.make_jaxpr(updates, static_argnums=2)
     program = program(run.fresh(), replay, 2, key=jax.random.key(0))
@@ -392,25 +392,25 @@ def test_pictures_ask_for_more(agent, tmp_path):
         Run("Reach", "cpu", 0, tmp_path, obs=obs, **about)
         for obs in ("state", "pixels")
     )
-    assert seen.sizes == state.sizes | {"episodes": 2 * state.sizes["episodes"]}
+    assert seen.budget == replace(state.budget, episodes=2 * state.budget.episodes)
     more = {} if agent == "gcbc" else {"actor_tower": True}
     more |= {"bc": 0.5} if agent == "crl" else {}  # from play, not from noise
-    assert seen.settings == replace(state.settings, shift=4, **more)
+    assert seen.config == replace(state.config, shift=4, **more)
     seen = replace(seen, changes={"episodes": 3, "shift": 0})
-    assert (seen.sizes["episodes"], seen.settings.shift) == (3, 0)
-    calm, noisy = (replace(x, data="noisy").settings for x in (state, seen))
+    assert (seen.budget.episodes, seen.config.shift) == (3, 0)
+    calm, noisy = (replace(x, data="noisy").config for x in (state, seen))
     assert getattr(noisy, "bc", None) == getattr(calm, "bc", None)
 
 
 def test_an_agent_that_goes_on_collecting_clones_more(tmp_path):
     offline = Run("BinPick", "smoke", 0, tmp_path, data="play")
     online = replace(offline, changes={"collect": 800})
-    assert (offline.settings.bc, online.settings.bc) == (0.1, 0.5)
+    assert (offline.config.bc, online.config.bc) == (0.1, 0.5)
     for data in ("noisy", "random"):  # these have shares of their own
         one, other = (replace(run, data=data) for run in (offline, online))
-        assert other.settings == replace(one.settings, decay_steps=0)
+        assert other.config == replace(one.config, decay_steps=0)
     mine = replace(online, changes=online.changes | {"bc": 0.2})
-    assert mine.settings.bc == 0.2
+    assert mine.config.bc == 0.2
 
 
 def test_a_run_from_pixels(tmp_path, capsys):
@@ -438,7 +438,7 @@ def test_pictures_from_a_file(kept, tmp_path, capsys):
     assert f"data must fit the obs state; {path} holds {kept}" in said
     assert main(arguments(out, *task, "--obs", "pixels", "--set", *few)) == 0
     run, agent = restored(out)
-    replay = load(run.collected(), out / "checkpoint.safetensors", REPLAY)
+    replay = load(run.replay(), out / "checkpoint.safetensors", REPLAY)
     assert replay.n_transitions == 3 * 50
     assert (replay.scene is None) == (kept == "pixels")
     assert replay.observations.dtype == {"pixels": np.uint8, "poses": np.float32}[kept]
@@ -456,7 +456,7 @@ def test_success_in_hindsight_is_that_of_the_task(tmp_path):
 
 def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
     lengths = {
-        task: Run(task, "cpu", 0, tmp_path, data="random").config["length"]
+        task: Run(task, "cpu", 0, tmp_path, data="random").identity["length"]
         for task in ("PointMaze-U-v0", "crl_mini/PointMaze-U-v0", "line:Line-v0")
     }
     assert list(lengths.values()) == [200, 200, line.LENGTH]
@@ -824,7 +824,7 @@ def beats_walk(out, agent, data, **sizes) -> float:
     changes = {"hidden": (64,), "batch_size": 128, "tests": 100, **sizes}
     run = Run("Reach", "smoke", 0, out, agent=agent, data=data, changes=changes)
     reached = run()["ever"]
-    assert reached > 3 * run.success(run.walk(0), seed=20_000)["ever"]
+    assert reached > 3 * run.success(run.env.walk(0), seed=20_000)["ever"]
     return reached
 
 

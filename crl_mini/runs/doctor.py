@@ -4,14 +4,15 @@ import platform
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from crl_mini.agents.crl import CRL, CRLConfig
-from crl_mini.devices import memory_gib, usable_cores
+from crl_mini.agents import CRL, CRLConfig
+from crl_mini.devices import CACHE, memory_gib, usable_cores, use_compilation_cache
 from crl_mini.replay import Batch
 from crl_mini.runs.presets import PRESETS
 
@@ -19,7 +20,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "anywidget")
 
 #: Work measured once, in units of the updates that `updates_per_second` counts.
 JOBS = {
-    "train --preset cpu, one maze and seed": PRESETS["cpu"]["steps"],
+    "train --preset cpu, one maze and seed": PRESETS["cpu"].steps,
 }
 
 
@@ -72,9 +73,19 @@ def _installed(package: str) -> str:
         return f"{package} (missing)"
 
 
+def _cache() -> str:
+    """Where compiled programs are kept, and how large they are together."""
+    folder = use_compilation_cache()
+    if folder is None:
+        return f"compiled programs are not kept ({CACHE}=FOLDER keeps them)"
+    sizes = [path.stat().st_size for path in Path(folder).glob("*")]
+    return f"{folder}: {len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB"
+
+
 def report() -> str:
     """Measure for a few seconds and describe this machine, one fact a line."""
     devices = jax.devices()
+    cache = _cache()
     rate = updates_per_second()
     rows = [
         ("crl_mini", f"{_installed('crl_mini')}, Python {platform.python_version()}"),
@@ -86,6 +97,7 @@ def report() -> str:
             f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
         ),
         ("cores", f"{usable_cores()} usable"),
+        ("cache", cache),
         ("memory", f"{memory_gib():.1f} GiB"),
         ("matmul", f"{matmul_gflops():,.0f} GFLOP/s (float32, 1024 x 1024)"),
         ("CRL", f"{rate:,.0f} updates/s (batch 256, two hidden layers of 256)"),

@@ -1,0 +1,93 @@
+"""Rollouts against what the environment did, step by step."""
+
+import gymnasium
+import line
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from crl_mini.rollouts import rollout, rollouts
+
+ENV = "crl_mini/PointMaze-U-v0"
+
+
+def still(s, g, key):
+    return np.zeros((len(s), 2))
+
+
+def test_rollout_records_what_happened():
+    env = gymnasium.make_vec(ENV, num_envs=40)
+    seen = rollout(env, lambda s, g, key: np.sign(g - s), 12, seed=0)
+    assert seen.observations.shape == (40, 13, 2)
+    assert seen.actions.shape == (40, 12, 2)
+    near = np.linalg.norm(seen.observations[:, 1:] - seen.goals[:, None], axis=-1) < 0.5
+    np.testing.assert_array_equal(seen.success, near)
+    np.testing.assert_array_equal(seen.ever, near.any(1))
+    np.testing.assert_array_equal(seen.at_end, near[:, -1])
+    assert 0 < seen.ever.mean() < 1
+
+
+@pytest.mark.parametrize("name", ["Line", "LineOfFetch", "LineOfKeys"])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_an_episode_of_full_length_ends_where_it_ended(mode, name):
+    """Whatever the vector does after the last step, and whatever success is called."""
+    settings = {"autoreset_mode": mode, "copy": False}
+    env = gymnasium.make_vec(f"line:{name}-v0", num_envs=5, vector_kwargs=settings)
+    step = {"LineOfKeys": lambda g: (g[:, 0] > 0) * 2}.get(name, np.sign)
+    for seed in (0, 1):  # the second rollout starts after the end of the first
+        seen = rollout(env, lambda s, g, key: step(g), line.LENGTH, seed=seed)
+        x, t, useless = np.moveaxis(seen.observations, -1, 0)
+        np.testing.assert_array_equal(t, np.tile(np.arange(line.LENGTH + 1), (5, 1)))
+        np.testing.assert_array_equal(useless, useless[:, :1].repeat(13, 1))
+        np.testing.assert_array_equal(seen.achieved, x[..., None])
+        moved = x[:, :1] + 0.2 * np.sign(seen.goals) * t
+        np.testing.assert_allclose(x, np.clip(moved, -1, 1), atol=1e-5)
+        near = np.abs(x[:, 1:] - seen.goals) < line.NEAR
+        np.testing.assert_array_equal(seen.success, near)
+        assert seen.success.dtype == bool
+        assert 0 < near.sum() < near.size
+
+
+def test_achieved_goals_are_the_same_array_where_they_are_the_observations():
+    env = gymnasium.make_vec(ENV, num_envs=2)
+    for n in (2, 3):
+        seen = rollouts(env, still, 3, n, seed=0)
+        assert seen.achieved is seen.observations
+        assert len(seen.observations) == n
+
+
+def test_rounds_give_as_many_episodes_as_asked_for_and_no_seed_twice():
+    env = gymnasium.make_vec("line:Line-v0", num_envs=4)
+
+    def starts(n, seed):
+        seen = rollouts(env, lambda s, g, key: -s[:, :1], 3, n, seed=seed)
+        assert {len(x) for x in seen} == {n}
+        np.testing.assert_array_equal(seen.achieved, seen.observations[..., :1])
+        return seen.observations[:, 0, 2]
+
+    first, again, other = (starts(10, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert len({*first, *other}) == 20
+    np.testing.assert_array_equal(starts(4, 0), first[:4])
+
+
+def test_what_cannot_be_recorded_gets_one_clear_line():
+    for name, message in (
+        ("LineThatStops", "must last 12 steps; one ended at 5"),
+        ("LineWithoutSuccess", "info must hold success or is_success; got .*solved"),
+    ):
+        env = gymnasium.make_vec(f"line:{name}-v0", num_envs=2)
+        with pytest.raises(ValueError, match=message):
+            rollout(env, lambda s, g, key: -s[:, :1], line.LENGTH, seed=0)
+
+
+def test_one_seed_repeats_and_two_seeds_differ():
+    env = gymnasium.make_vec(ENV, num_envs=3)
+    goals = [rollout(env, still, 2, seed=seed).goals for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(goals[0], goals[1])
+    assert (goals[0] != goals[2]).any()
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="length must be at least 1"):
+        rollout(gymnasium.make_vec(ENV, num_envs=1), still, 0, seed=0)
