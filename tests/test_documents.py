@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "crl_mini"
 TEXTS = sorted(ROOT.glob("*.md"))
 FOLDERS = "crl_mini|book|tests|benchmarks|results"
-EXAMPLE = r"\bNN-|\b[Mm]ine\b"  # names that a reader chooses
+EXAMPLE = r"\bNN-|mine\b"  # names that a reader chooses
 
 
 def rows() -> list[list[str]]:
