@@ -90,7 +90,13 @@ def _colour_bar(figure: Figure, image, label: str, shrink=0.8, aspect=25) -> Non
 
 def _series(ax: Axes, k: int, x: Array, y: Array, **settings) -> None:
     """Curve number k, with a colour and a marker of its own."""
-    ax.plot(x, y, color=COLOURS[k], marker=MARKERS[k], **settings)
+    ax.plot(
+        x,
+        y,
+        color=COLOURS[k % len(COLOURS)],
+        marker=MARKERS[k % len(MARKERS)],
+        **settings,
+    )
 
 
 def _named_rows(ax: Axes, names: Mapping) -> None:
@@ -574,11 +580,17 @@ def _seeds(ax: Axes, seeds: Sequence[Mapping], x: str, agent: str) -> None:
     for run in seeds:
         known = [row for row in run["curve"] if results.measure(run) in row]
         curve = {row.get(x, 0): row[results.measure(run)] for row in known}
-        ax.plot(curve.keys(), curve.values(), color=COLOURS[k], lw=0.8, alpha=0.6)
+        ax.plot(
+            curve.keys(),
+            curve.values(),
+            color=COLOURS[k % len(COLOURS)],
+            lw=0.8,
+            alpha=0.6,
+        )
         for place, y in curve.items():
             at.setdefault(place, []).append(y)
     mean = {place: np.mean(y) for place, y in at.items() if len(y) == len(seeds)}
-    _series(ax, k, mean.keys(), mean.values(), label=agent, ms=4, ls=DASHES[k])
+    _series(ax, k, list(mean), list(mean.values()), label=agent, ms=4, ls=DASHES[k])
 
 
 @styled
