@@ -46,8 +46,8 @@ from crl_mini.devices import device
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import OBJECT, PIXELS, TASKS, TabletopVector
+from crl_mini.envs.tasks import OBS
 from crl_mini.runs.files import table, text, versions, write
-from crl_mini.runs.run import OBS
 
 SIMULATIONS = (1, 16, 64, 256)
 MANY = 64  # simulations in the comparison with others
