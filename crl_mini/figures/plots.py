@@ -578,7 +578,7 @@ def _seeds(ax: Axes, seeds: Sequence[Mapping], x: str, agent: str) -> None:
         for place, y in curve.items():
             at.setdefault(place, []).append(y)
     mean = {place: np.mean(y) for place, y in at.items() if len(y) == len(seeds)}
-    _series(ax, k, mean.keys(), mean.values(), label=agent, ms=4, ls=DASHES[k])
+    _series(ax, k, list(mean), list(mean.values()), label=agent, ms=4, ls=DASHES[k])
 
 
 @styled

@@ -1,8 +1,8 @@
-"""What the widgets share: their files, their static picture, their checks, mazes.
+"""Shared parts of the widgets: files, static picture, checked traits, mazes.
 
-A widget computes everything in JavaScript, so that it is alive in a page without a
-kernel; Python checks the input, ships the data and draws the picture that stands in
-the page where there is no JavaScript.
+A widget computes everything in JavaScript, so that it works in a page without a kernel.
+Python checks the input, ships the data and plots the picture for pages without
+JavaScript.
 """
 
 import base64
