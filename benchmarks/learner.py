@@ -59,7 +59,7 @@ from crl_mini.envs.pixels import Scene
 from crl_mini.envs.tabletop import TabletopVector
 from crl_mini.replay import Batch, Replay
 from crl_mini.runs.data import collect
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 
 ROUNDS, SECONDS = 5, 0.5  # measurements of a form, and the length of each
 ORIGINAL, OURS = "original's form", "ours"
@@ -468,7 +468,7 @@ def speed(args: Namespace) -> None:
         print(report(rows, known))
     if args.out:
         write(args.out / "learner.json", text(known))
-        write(args.out / "learner.csv", table(rows))
+        write(args.out / "learner.csv", csv_text(rows))
 
 
 def parse(argv: list[str] | None) -> tuple[Parser, Namespace]:

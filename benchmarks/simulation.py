@@ -46,7 +46,7 @@ from crl_mini.devices import device
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import OBJECT, PIXELS, TASKS, TabletopVector
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.runs.run import OBS
 
 SIMULATIONS = (1, 16, 64, 256)
@@ -391,7 +391,7 @@ def speed(args: Namespace) -> int:
         known = facts(args, contenders, load_average=load, opengl=gl)
         write(args.out / "simulation.json", text(known))
         rows = [contender.row for contender in contenders]
-        write(args.out / "simulation.csv", table(rows))
+        write(args.out / "simulation.csv", csv_text(rows))
     return 0
 
 

@@ -35,11 +35,11 @@ from crl_mini.runs.data import FIRST_SEED, Data, collect
 from crl_mini.runs.data import load as load_data
 from crl_mini.runs.files import (
     REPLAY,
+    csv_text,
     dump,
     load,
     parsed,
     rows_until,
-    table,
     text,
     versions,
     write,
@@ -360,7 +360,7 @@ class Run:
         together(str(self.config))  # all have checked the folder before one writes
         agent, replay = everywhere((agent, replay))
         self.keep("config.json", text(self.config))
-        self.keep("metrics.csv", table(rows))
+        self.keep("metrics.csv", csv_text(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
 
         def watch(agent):
@@ -369,7 +369,7 @@ class Run:
 
         def kept(agent, row, replay=replay):
             rows.append(row)
-            self.keep("metrics.csv", table(rows))
+            self.keep("metrics.csv", csv_text(rows))
             replay = replay if self.rounds else None
             self.keep("checkpoint.safetensors", dump(agent, replay))
             if log:
