@@ -1,4 +1,4 @@
-"""How many updates a second? Our update of CRL, beside the form of the original.
+"""Updates a second of CRL: our form of the update, beside the original's.
 
 Both are the same algorithm on the same networks and batches. The original's form is
 that of the code released with Eysenbach et al. (2022): the actor's loss calls the
@@ -432,7 +432,8 @@ def report(rows: list[dict], known: dict) -> str:
     for row in rows:
         name, form, scanned, middle, low, high, gflops, share = row.values()
         name = f"{name} {form}" + ", in a scan" * scanned
-        span, part = f"{low:.2f} to {high:.2f}", f"{share:.0%}" if share else ""
+        span = f"{low:.2f} to {high:.2f}"
+        part = f"{share:.0%}" if share else ""
         lines.append(f"{name:44}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
     lines.append("")
     for speeds in known["ratios"]:

@@ -1,4 +1,4 @@
-"""How fast is the tabletop? Control steps and pictures a second, beside others'.
+"""Control steps and pictures a second of the tabletop, beside others'.
 
 All contenders take turns for a moment each, round after round, so that they run under
 the same load of the machine. The program prints medians over the rounds, of speeds and

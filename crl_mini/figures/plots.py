@@ -452,7 +452,8 @@ def against_truths(
     """
     figure, axes = _panels(len(learned), 2.3, 3, sharex=True, sharey=True)
     truth = np.ravel(truth)
-    every, ends = math.ceil(len(truth) / 3000), [truth.min(), truth.max()]
+    every = math.ceil(len(truth) / 3000)
+    ends = [truth.min(), truth.max()]
     for ax, (title, values) in zip(axes, learned.items(), strict=True):
         values = np.ravel(values) - np.mean(values) + truth.mean()
         ax.plot(truth[::every], values[::every], ".", ms=2, alpha=0.3, rasterized=True)
@@ -493,10 +494,10 @@ def action_tables(
     for ax, (title, matrix) in zip(axes, tables.items(), strict=True):
         image = ax.imshow(matrix, norm=norm, interpolation="none", aspect="auto")
         best = np.argmax(matrix, 0)
-        kept, goal = best == truth, np.arange(matrix.shape[1])
-        dots, crosses = (goal[kept], best[kept]), (goal[~kept], best[~kept])
-        ax.plot(*dots, "o", ls="none", ms=7, mfc="white", mec="black")
-        ax.plot(*crosses, "X", ls="none", ms=10, mfc=MARK, mec="white")
+        kept = best == truth
+        goal = np.arange(matrix.shape[1])
+        ax.plot(goal[kept], best[kept], "o", ls="none", ms=7, mfc="white", mec="black")
+        ax.plot(goal[~kept], best[~kept], "X", ls="none", ms=10, mfc=MARK, mec="white")
         ax.set(title=title, xlabel="goal")
         ax.set_xticks(goal, goal + 1)
         ax.spines[:].set_visible(False)
@@ -658,9 +659,8 @@ def action_planes(panels: Mapping[str, tuple[Array, Array, Array]]) -> Figure:
             ax.plot(x, y, color="black", lw=3)
             ax.plot(x, y, color="white", lw=1.5)
         row, column = np.unravel_index(np.argmax(values), np.shape(values))
-        best = (ticks[column], ticks[row])
         ax.plot(*np.tanh(mean[:2]), "wo", ms=7, mec="black", clip_on=False)
-        ax.plot(*best, "wX", ms=9, mec="black", clip_on=False)
+        ax.plot(ticks[column], ticks[row], "wX", ms=9, mec="black", clip_on=False)
         ax.set(title=title, xlabel="dx", aspect="equal")
         ax.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
     axes[0].set(ylabel="dy")

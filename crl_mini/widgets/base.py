@@ -140,7 +140,8 @@ class MazeWidget(Widget):
         checks.finite("policy", policy)
         if policy.min() < 0 or not np.allclose(policy.sum(1), 1):
             raise ValueError("policy must hold probabilities; its rows must sum to 1")
-        self.maze, self.pi = maze, policy
+        self.maze = maze
+        self.pi = policy
         triples = np.argwhere(maze.P > 0)
         super().__init__(
             shape=list(maze.walls.shape),

@@ -72,7 +72,8 @@ class RepresentationExplorer(
         energy: str | None = None,
         **kwargs,
     ):
-        self.critics, self.maze = dict(critics), maze
+        self.critics = dict(critics)
+        self.maze = maze
         self._check_networks()
         networks = list(critics.values())
         towers = [t for c in networks for t in (c.phi_tower, c.psi_tower)]
@@ -140,7 +141,8 @@ class RepresentationExplorer(
 
     def fallback(self) -> Figure:
         """f(s, a, .) at the centre of every cell."""
-        critic, maze = self.critics[self.energy], self.maze
+        critic = self.critics[self.energy]
+        maze = self.maze
         s, a = jnp.array([self.state]), jnp.array([self.action])
         values = critic(s, a, centres(maze))[0]
         start, goal = (maze.index(int(y), int(x)) for x, y in (self.state, self.goal))

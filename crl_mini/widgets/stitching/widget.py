@@ -17,7 +17,7 @@ MOST, LONGEST = 8, 120  # trajectories, and states of each
 
 
 class Stitching(MazeWidget, files=("common", "maze", "stitching/widget")):
-    """Where recorded trajectories lead: counted inside each, and stitched together.
+    """Futures of recorded trajectories: counted inside each, and stitched together.
 
     `walks` holds up to 8 trajectories, each of 1 to 120 states: neighbours, or the
     same state twice. `used` marks those that count. Both estimates are of the futures
