@@ -1,4 +1,4 @@
-"""Sphinx extension: arrays in the reference read as in the code; it lists all agents."""
+"""Sphinx extension: arrays in the reference read as in the code; all agents are in."""
 
 import re
 
