@@ -41,5 +41,5 @@ def medians(values: Iterable[float]) -> tuple[float, float, float]:
 
 
 def ratio(ours: Contender, other: Contender) -> tuple[float, float, float]:
-    """How many times as fast as the other, round by round: see `medians`."""
+    """Ratios of the rates of two contenders, round by round: see `medians`."""
     return medians(np.divide(ours.rates, other.rates))

@@ -1,4 +1,4 @@
-"""How many updates a second? Our update of CRL, beside the form of the original.
+"""Updates a second of CRL: our form of the update, beside the original's.
 
 Both are the same algorithm on the same networks and batches. The original's form is
 that of the code released with Eysenbach et al. (2022): the actor's loss calls the
@@ -58,7 +58,7 @@ from crl_mini.envs.pixels import Scene
 from crl_mini.envs.tabletop import TabletopVector
 from crl_mini.replay import Batch, Replay
 from crl_mini.runs.data import collect
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 
 ROUNDS, SECONDS = 5, 0.5  # measurements of a form, and the length of each
 ORIGINAL, OURS = "original's form", "ours"
@@ -431,7 +431,8 @@ def report(rows: list[dict], known: dict) -> str:
     for row in rows:
         name, form, scanned, middle, low, high, gflops, share = row.values()
         name = f"{name} {form}" + ", in a scan" * scanned
-        span, part = f"{low:.2f} to {high:.2f}", f"{share:.0%}" if share else ""
+        span = f"{low:.2f} to {high:.2f}"
+        part = f"{share:.0%}" if share else ""
         lines.append(f"{name:44}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
     lines.append("")
     for speeds in known["ratios"]:
@@ -467,7 +468,7 @@ def speed(args: Namespace) -> None:
         print(report(rows, known))
     if args.out:
         write(args.out / "learner.json", text(known))
-        write(args.out / "learner.csv", table(rows))
+        write(args.out / "learner.csv", csv_text(rows))
 
 
 def parse(argv: list[str] | None) -> tuple[Parser, Namespace]:

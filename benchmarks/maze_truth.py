@@ -19,7 +19,7 @@ from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.devices import device
 from crl_mini.measure import occupancy
 from crl_mini.measure.critics import critic_table, weighted_correlation
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 GAMMA, LENGTH, HORIZON = 0.9, 100, 50
@@ -88,7 +88,7 @@ def main() -> None:
     rows = []
     for settings in tqdm(RUNS):
         rows += run(*settings)
-        write(RESULTS / "fourrooms-critic.csv", table(rows))
+        write(RESULTS / "fourrooms-critic.csv", csv_text(rows))
     last = [row for row in rows if row["study"] == "time" and row["step"] == 40_000]
     manifest = {"command": "python benchmarks/maze_truth.py", "gamma": GAMMA}
     manifest |= {"maze": MAZE.name, "length": LENGTH, "horizon": HORIZON}

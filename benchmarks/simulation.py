@@ -1,4 +1,4 @@
-"""How fast is the tabletop? Control steps and pictures a second, beside others'.
+"""Control steps and pictures a second of the tabletop, beside others'.
 
 All contenders take turns for a moment each, round after round, so that they run under
 the same load of the machine. The program prints medians over the rounds, of speeds and
@@ -46,8 +46,8 @@ from crl_mini.devices import device
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import OBJECT, PIXELS, TASKS, TabletopVector
-from crl_mini.runs.files import table, text, versions, write
-from crl_mini.runs.run import OBS
+from crl_mini.envs.tasks import OBS
+from crl_mini.runs.files import csv_text, text, versions, write
 
 SIMULATIONS = (1, 16, 64, 256)
 MANY = 64  # simulations in the comparison with others
@@ -391,7 +391,7 @@ def speed(args: Namespace) -> int:
         known = facts(args, contenders, load_average=load, opengl=gl)
         write(args.out / "simulation.json", text(known))
         rows = [contender.row for contender in contenders]
-        write(args.out / "simulation.csv", table(rows))
+        write(args.out / "simulation.csv", csv_text(rows))
     return 0
 
 

@@ -42,7 +42,7 @@ from crl_mini.replay import Replay
 from crl_mini.rollouts import rollout
 from crl_mini.runs import zoo
 from crl_mini.runs.data import collect
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.runs.run import Run, restored
 
 FILMS, PLAY, RIVALS, CANDIDATES = 60, 100, 256, 16
@@ -248,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
         minutes = round((time.perf_counter() - begun) / 60, 1)
         known |= {"films": args.films, "play": args.play, "minutes": minutes}
         known |= {"device": device(), "versions": versions()}
-        write(args.out / "three-jobs.csv", table(rows))
+        write(args.out / "three-jobs.csv", csv_text(rows))
         write(args.out / "three-jobs.json", text(known))
     return 0
 

@@ -173,7 +173,8 @@ class Twin:
         return "\n\n".join(out)
 
     def blocks(self, lines: list[str]) -> str:
-        out, prose, rest = [], [], list(lines)
+        out, prose = [], []
+        rest = list(lines)
 
         def flush():
             out.extend([self.inline("\n".join(prose))] if prose else [])
@@ -210,7 +211,8 @@ class Twin:
         return self.fail(f"{fence} is not closed: {body[:1]}")
 
     def display_math(self, line: str, rest: list[str]) -> str:
-        body, line = [], line[2:]
+        body = []
+        line = line[2:]
         while not (end := MATH_END.match(line)):
             body.append(line)
             if not rest:

@@ -1,4 +1,4 @@
-"""One clear line for bad input: the argument's name, its value, what is allowed."""
+"""Checks of arguments: one clear line with name, value and allowed values."""
 
 from collections.abc import Iterable
 

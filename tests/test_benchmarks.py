@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from crl_mini.runs import results
-from crl_mini.runs.files import table
+from crl_mini.runs.files import csv_text
 from crl_mini.runs.run import Run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -272,9 +272,9 @@ def test_everybody_updates_and_is_shown(small, capsys, tmp_path):
 
 def test_a_name_with_a_comma_is_one_field(tmp_path):
     known = [{"form": "ours, conv", "speed": 1.5}, {"form": 'a "b"', "speed": 2}]
-    (tmp_path / "speeds.csv").write_bytes(table(known))
+    (tmp_path / "speeds.csv").write_bytes(csv_text(known))
     assert results.rows(tmp_path / "speeds.csv") == known
-    assert table([]) == b""
+    assert csv_text([]) == b""
 
 
 def test_pictures_are_measured_in_calls_where_there_are_convolutions(

@@ -43,14 +43,14 @@ def at(t, o: Vector, d: Vector) -> Vector:
 
 
 def slab(h, o, d):
-    """Where rays enter and leave the space between the planes -h and h of one axis."""
+    """Ends, near and far, of a ray's part between the planes -h and h of one axis."""
     per_d = 1 / jnp.where(d == 0, TINY, d)
     middle, half = -o * per_d, jnp.abs(h * per_d)
     return middle - half, middle + half
 
 
 def within(r, o: Vector, d: Vector):
-    """Where rays enter and leave a ball of radius r, or, given x and y only, a tube."""
+    """Ends of a ray's part in a ball of radius r, or, given x and y only, in a tube."""
     per_dd = 1 / jnp.maximum(dot(d, d), TINY)
     middle = -dot(o, d) * per_dd
     closest = at(middle, o, d)
@@ -110,7 +110,7 @@ def capsule(size: Vector, o: Vector, d: Vector):
 SHAPES = {f.__name__: f for f in (plane, sphere, capsule, cylinder, box)}
 
 # --- Views. A view is five vectors, (5, 3): the eye's position; the ray through the
-# middle of the picture; what one unit to the right, and one unit up, adds to the ray;
+# middle of the picture; the ray's change for one unit to the right, and one unit up;
 # the direction towards the light.
 IS_POINT = np.array([[1.0], [0], [0], [0], [0]], np.float32)  # the rest are directions
 

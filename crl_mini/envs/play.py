@@ -195,7 +195,8 @@ class Play(Expert):
         low, high = STEPS[skill]
         if skill == BRING and rng.random() < TIRED:
             low = 0
-        self.skill[i], self.left[i] = skill, rng.integers(low, high)
+        self.skill[i] = skill
+        self.left[i] = rng.integers(low, high)
         self.grip[i] = 1 if skill == LEAVE else rng.uniform(-1, 1)
         boxes = (task.start, *task.ends)
         if skill == BRING:

@@ -269,9 +269,13 @@ class TabletopVector(gymnasium.vector.VectorEnv):
                 f"render_mode must be one of None, rgb_array; got {render_mode!r}"
             )
         checks.one_of("task", task, TASKS)
-        self.task, self.obs_type, self.goals = TASKS[task], obs_type, goals
-        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
-        self.render_mode, self.width, self.height = render_mode, width, height
+        self.task = TASKS[task]
+        self.obs_type = obs_type
+        self.goals = goals
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.render_mode = render_mode
+        self.width, self.height = width, height
         self.model = self.task.model
         self._batch = Batch(self.model, nsim=num_envs, nthread=nthread)
         fields = ("qpos", "ctrl", "xpos", "xquat")

@@ -308,7 +308,7 @@ def lines(
     figure, ax = _axes(3.2, xlabel, ylabel)
     for k, (name, y) in enumerate(curves.items()):
         marker = MARKERS[k % len(MARKERS)] if points else ""
-        ax.plot(x, y, DASHES[k % 4], marker=marker, label=name)
+        ax.plot(x, y, DASHES[k % len(DASHES)], marker=marker, label=name)
     ax.set(**{f"{axis}scale": "log" for axis in log})
     ax.legend()
     return figure
@@ -323,7 +323,7 @@ def run_curves(
     for k, (name, family) in enumerate(curves.items()):
         for r, y in enumerate(family):
             label = "" if r else name
-            _series(ax, k, x, y, ls=DASHES[k % 4], label=label, lw=1.4, ms=4)
+            _series(ax, k, x, y, ls=DASHES[k % len(DASHES)], label=label, lw=1.4, ms=4)
     ax.set_ylim(bottom=0)
     ax.legend()
     return figure
@@ -590,7 +590,15 @@ def _seeds(ax: Axes, seeds: Sequence[Mapping], x: str, agent: str) -> None:
         for place, y in curve.items():
             at.setdefault(place, []).append(y)
     mean = {place: np.mean(y) for place, y in at.items() if len(y) == len(seeds)}
-    _series(ax, k, list(mean), list(mean.values()), label=agent, ms=4, ls=DASHES[k])
+    _series(
+        ax,
+        k,
+        list(mean),
+        list(mean.values()),
+        label=agent,
+        ms=4,
+        ls=DASHES[k % len(DASHES)],
+    )
 
 
 @styled

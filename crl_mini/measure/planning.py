@@ -165,7 +165,8 @@ def interpolated(
 
     Source: :eq:`midpoint`.
     """
-    start, half = np.arange(len(psi))[:, None], midpoints(psi)
+    start = np.arange(len(psi))[:, None]
+    half = midpoints(psi)
     way = np.tile(np.arange(len(psi)), (len(psi), 1))
     for _ in range(len(psi).bit_length()):
         closer = half[start, way]

@@ -20,7 +20,8 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     Source: :eq:`wilson`; Wilson (1927).
     """
     checks.at_least("n", n, 1)
-    z, p = norm.ppf((1 + level) / 2), successes / n
+    z = norm.ppf((1 + level) / 2)
+    p = successes / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     # Rounding must not leave p outside its own interval.

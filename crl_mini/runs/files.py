@@ -30,8 +30,8 @@ def text(value: dict) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def table(rows: list[dict]) -> bytes:
-    """Rows as CSV with a header; what holds a comma is quoted."""
+def csv_text(rows: list[dict]) -> bytes:
+    """Rows as CSV text with a header; values that hold a comma are quoted."""
     out = io.StringIO()
     lines = [rows[0], *(row.values() for row in rows)] if rows else []
     csv.writer(out, lineterminator="\n").writerows(lines)

@@ -24,11 +24,11 @@ from crl_mini.rollouts import Episodes
 from crl_mini.runs import data as data_files
 from crl_mini.runs.files import (
     REPLAY,
+    csv_text,
     dump,
     load,
     parsed,
     rows_until,
-    table,
     text,
     versions,
     write,
@@ -208,7 +208,7 @@ class Run:
         together(str(self.identity))  # all have checked the folder before one writes
         agent, replay = everywhere((agent, replay))
         keep(self, "config.json", text(self.identity))
-        keep(self, "metrics.csv", table(rows))
+        keep(self, "metrics.csv", csv_text(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
 
         def watch(agent):
@@ -217,7 +217,7 @@ class Run:
 
         def save(agent, replay, row):
             rows.append(row)
-            keep(self, "metrics.csv", table(rows))
+            keep(self, "metrics.csv", csv_text(rows))
             replay = replay if self.rounds else None  # else it can be made again
             keep(self, "checkpoint.safetensors", dump(agent, replay))
             if log:
