@@ -1,30 +1,31 @@
-"""How many updates a second? Our update of CRL, beside the form of the original.
+"""Updates a second of CRL: our form of the update, beside the original's.
 
 Both are the same algorithm on the same networks and batches. The original's form is
 that of the code released with Eysenbach et al. (2022): the actor's loss calls the
-critic anew with all states, goals and pictures of its doubled batch, and keeps the
+critic again with all states, goals and pictures of its doubled batch, and keeps the
 diagonal of the 2B x 2B logits. Ours encodes each goal and each picture once a batch and
-computes the logits of pairs only. Before anything is timed, a few updates of both are
-compared: the largest differences of losses and of parameters are printed.
+computes the logits of pairs only. Before the timing, the program makes a few updates of
+both forms and prints the largest differences of losses and of parameters.
 
-W1 and W2 are states of 25 numbers with 4 actions. W3 is pictures, 64 x 64 x 3 in bytes.
-There one tower of the critic sees states and goals. The original's actor has a tower of
-its own on the two pictures stacked ("own tower"); ours is an MLP on the critic's
+W1 and W2 have states of 25 numbers and 4 actions. W3 has pictures, 64 x 64 x 3 bytes;
+one tower of the critic encodes states and goals. The original's actor has a tower of
+its own on the two stacked pictures ("own tower"); ours is an MLP on the critic's
 features, to which its loss sends no gradient: another network, with less to compute.
 Towers: the paper's convolutions, the same as products of matrices (im2col), patches.
 The presets of the trainings use patches, and an actor with a tower of its own. "Drawn"
-is that with its batch drawn from poses inside the step: what it lacks in speed beside
-the one that is given its batches is the share of a step that goes into data.
+is the same form with a batch sampled from the replay and rendered from poses inside the
+step. The speed that it loses is the share of a step that goes into data.
 
 "In a scan" is several updates in one call, as `crl_mini.train.updates` does (and the
-released code); otherwise each update is a call. Inside loops XLA runs the gradients of
-convolutions many times slower on a CPU, so there they are measured in calls only.
+released code); otherwise each update is a call. Inside loops on a CPU, XLA runs the
+gradients of convolutions many times slower, so convolutions are measured in calls only.
 
-All take turns, round after round; printed are medians over the rounds, of speeds and of
-their ratios. Float operations are those that our form needs; a multiply-add is two.
+All forms take turns, round after round. The program prints medians over the rounds, of
+speeds and of their ratios. Float operations are those of our form; a multiply-add
+counts as two.
 
     python benchmarks/learner.py                  # 2 to 5 minutes on two cores
-    python benchmarks/learner.py --out results    # and keep it
+    python benchmarks/learner.py --out results    # and write files
     python benchmarks/learner.py --json --workloads W1
 """
 
@@ -33,7 +34,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
@@ -43,10 +44,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from _contenders import Contender, medians, per_second, ratio, take_turns
 from flax import nnx
 from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
-from simulation import per_second
 from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, checks
@@ -58,10 +59,11 @@ from crl_mini.envs.pixels import Scene
 from crl_mini.envs.tabletop import TabletopVector
 from crl_mini.replay import Batch, Replay
 from crl_mini.runs.data import collect
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 
-ROUNDS, SECONDS = 5, 0.5  # a contender is measured so often, for so long
-ORIGINAL, OURS, DRAWN = "original's form", "ours", ", drawn"
+ROUNDS, SECONDS = 5, 0.5  # measurements of a form, and the length of each
+ORIGINAL, OURS = "original's form", "ours"
+FROM_POSES = ", drawn"  # ends the name of the form that samples its batches
 CUBE = 2048  # side of the largest matrices of which the peak is measured
 
 
@@ -72,7 +74,7 @@ class Workload:
     batch: int
     hidden: tuple[int, ...]
     many: int
-    """Updates in a scan; without one, calls before the clock is looked at."""
+    """Updates in a scan; without one, calls between two readings of the clock."""
     state: int = 25
     actions: int = 4
     repr_dim: int = 64
@@ -82,8 +84,12 @@ class Workload:
     @property
     def config(self) -> CRLConfig:
         """The agent's settings."""
-        sizes = {"batch_size": self.batch, "repr_dim": self.repr_dim}
-        return CRLConfig(hidden=self.hidden, layer_norm=False, **sizes)
+        return CRLConfig(
+            batch_size=self.batch,
+            repr_dim=self.repr_dim,
+            hidden=self.hidden,
+            layer_norm=False,
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,7 +98,8 @@ class Workload:
 
     def batches(self, n: int) -> Batch:
         """`n` random batches (n, B, ...)."""
-        rng, shape = np.random.default_rng(0), (n, self.batch, *self.shape)
+        rng = np.random.default_rng(0)
+        shape = (n, self.batch, *self.shape)
         a = rng.uniform(-1, 1, (n, self.batch, self.actions))
         if self.pixels:
             s, g = (rng.integers(0, 256, shape, np.uint8) for _ in "sg")
@@ -133,13 +140,13 @@ def agent_of(workload: Workload, **settings) -> CRL:
 
 
 def doubled(s: Shaped[Array, "B ..."], g: Shaped[Array, "B ..."]):
-    """Each state with its own goal and with that of the row before, (2B, ...)."""
+    """Each state with its own goal and with the goal of the row before, (2B, ...)."""
     again = jnp.concatenate([g, jnp.roll(g, 1, axis=0)])
     return jnp.concatenate([s, s]), again
 
 
-def climbing(agent: CRL, s, g, score: Callable):
-    """Gradient of the actor's loss, and metrics; `score` gives f (2B,) of actions."""
+def actor_gradient(agent: CRL, s, g, score: Callable):
+    """Gradient of the actor's loss, and metrics; `score` maps actions to f (2B,)."""
     key = jax.random.fold_in(agent.key, agent.step)
 
     def loss(actor):
@@ -155,43 +162,45 @@ def moved(agent: CRL, grads, metrics: dict) -> tuple[CRL, dict]:
     """One step of Adam."""
     changes, optimizer = agent.config.adam().update(grads, agent.optimizer)
     critic, actor = optax.apply_updates((agent.critic, agent.actor), changes)
-    new = {"critic": critic, "actor": actor, "optimizer": optimizer}
-    return replace(agent, **new, step=agent.step + 1), metrics
+    step = agent.step + 1
+    new = replace(agent, critic=critic, actor=actor, optimizer=optimizer, step=step)
+    return new, metrics
 
 
 def original(agent: CRL, batch: Batch):
-    """The original's form: the actor's loss looks at everything anew."""
+    """The original's form: the actor's loss encodes everything again."""
     fit = jax.value_and_grad(critic_loss, has_aux=True)
     (loss, (logits, *_)), down = fit(agent.critic, batch, agent.config)
     s, g = doubled(batch.s, batch.g)
-    up, more = climbing(agent, s, g, lambda a: jnp.diag(agent.critic(s, a, g)))
+    up, more = actor_gradient(agent, s, g, lambda a: jnp.diag(agent.critic(s, a, g)))
     return moved(agent, (down, up), {"loss": loss} | logit_metrics(logits) | more)
 
 
 def poses(workload: Workload) -> Replay:
-    """Some episodes of a task of the tabletop, kept as what its pictures show."""
+    """A replay of some episodes of a tabletop task, which keeps poses for pictures."""
     data = collect("BinPick", "poses", episodes=16, progress=False)
     model = TabletopVector(1, "BinPick").model
     scene = Scene.of(model, size=workload.pixels, shadows=True)
     return Replay.from_trajectories(data.observations, data.actions, scene=scene)
 
 
-def drawing(replay: Replay, rows: int, agent: CRL, key: PRNGKeyArray):
-    """Our update as in a training: its batch is drawn from poses in the same step."""
+def sampling(replay: Replay, rows: int, agent: CRL, key: PRNGKeyArray):
+    """Our update as in a training: the step also samples and renders its batch."""
     return agent.update(replay.sample(key, rows, gamma=0.97))
 
 
 def differences(agent: CRL, batches: Batch, one: Callable, other: Callable) -> dict:
     """Largest differences of metrics and of parameters after a few updates of each.
 
-    One would not do: Adam's first step is the learning rate times the gradient's sign.
+    One update is not enough: Adam's first step is the learning rate times the
+    gradient's sign.
     """
-    found = []
+    outcomes = []
     for update in (one, other):
         end, metrics = jax.jit(partial(jax.lax.scan, update))(agent, batches)
-        found.append({"losses": metrics, "parameters": (end.critic, end.actor)})
-    apart = jax.tree.map(lambda x, y: float(abs(x - y).max()), *found)
-    return {name: max(jax.tree.leaves(of)) for name, of in apart.items()}
+        outcomes.append({"losses": metrics, "parameters": (end.critic, end.actor)})
+    gaps = jax.tree.map(lambda x, y: float(abs(x - y).max()), *outcomes)
+    return {name: max(jax.tree.leaves(gap)) for name, gap in gaps.items()}
 
 
 def compared(name: str) -> dict:
@@ -205,29 +214,26 @@ def compared(name: str) -> dict:
 # --- Measuring
 
 
-@dataclass(eq=False)
-class Contender:
-    """Something that updates, or only multiplies, and how fast it was."""
+@dataclass(eq=False, kw_only=True)
+class Form(Contender):
+    """A form of the update, measured in updates; or a product, in float operations."""
 
     workload: str
-    what: str
-    scanned: bool
-    act: Callable[[], int]
-    """Do some updates and return how many; of the peak, float operations."""
-    rates: list[float] = field(default_factory=list)
+    scanned: bool = False
 
     @property
     def label(self) -> str:
-        """What it is, in a table."""
-        return self.what + ", in a scan" * self.scanned
+        """Its name and the way it is called."""
+        return self.name + ", in a scan" * self.scanned
 
 
 def acting(update: Callable, agent: CRL, workload: Workload, scanned: bool):
-    """Go on updating, `workload.many` at a time; compiled when this returns."""
-    n, batches = workload.many, workload.batches(workload.many)
-    if update is drawing:
-        replay, batches = poses(workload), jax.random.split(jax.random.key(0), n)
-        update = partial(drawing, replay, workload.batch)
+    """A function that makes `workload.many` updates; it is compiled on return."""
+    n = workload.many
+    batches = workload.batches(n)
+    if update is sampling:
+        batches = jax.random.split(jax.random.key(0), n)
+        update = partial(sampling, poses(workload), workload.batch)
     singly = [jax.tree.map(lambda x, i=i: x[i], batches) for i in range(n)]
     one = jax.jit(update)
     many = jax.jit(lambda agent, batches: jax.lax.scan(update, agent, batches))
@@ -247,7 +253,7 @@ def acting(update: Callable, agent: CRL, workload: Workload, scanned: bool):
 
 
 def multiplying(rows: int, inner: int, columns: int) -> Callable[[], int]:
-    """Multiply two matrices; returns float operations."""
+    """A function that multiplies two matrices and returns its float operations."""
     rng = np.random.default_rng(0)
     a, b = (
         jnp.asarray(rng.normal(size=size), jnp.float32)
@@ -273,42 +279,41 @@ PIXEL_FORMS = (
     (f"{OURS}, conv", CRL.update, XLA, BOTH[:1]),
     (f"{OURS}, im2col", CRL.update, {"tower": "conv"}, BOTH),
     (f"{OURS}, patch, own tower", CRL.update, OWN, BOTH),
-    (f"{OURS}, patch, own tower{DRAWN}", drawing, OWN, BOTH),
+    (f"{OURS}, patch, own tower{FROM_POSES}", sampling, OWN, BOTH),
     (f"{OURS}, patch", CRL.update, {}, BOTH),
 )
 
 
-def forms(name: str) -> Iterator[Contender]:
-    """Everybody who takes part in a workload, the original's form first."""
-    workload = WORKLOADS[name]
-    for what, update, settings, scans in PIXEL_FORMS if workload.pixels else FORMS:
+def forms(workload_name: str) -> Iterator[Form]:
+    """All forms of the update on a workload, the original's form first."""
+    workload = WORKLOADS[workload_name]
+    for name, update, settings, scans in PIXEL_FORMS if workload.pixels else FORMS:
         agent = agent_of(workload, **settings)
         for scanned in scans:
             act = acting(update, agent, workload, scanned)
-            yield Contender(name, what, scanned, act)
+            yield Form(
+                name=name,
+                workload=workload_name,
+                scanned=scanned,
+                measure=partial(per_second, act),
+            )
 
 
-def peaks(names: list[str]) -> Iterator[Contender]:
-    """Products of matrices: of the hidden layers' shapes, and of large ones."""
+def peaks(names: list[str]) -> Iterator[Form]:
+    """Products of matrices: with the shapes of the hidden layers, and large ones."""
     chosen = (WORKLOADS[name] for name in names)
     shapes = {(2 * w.batch, w.hidden[0], w.hidden[-1]) for w in chosen if not w.pixels}
     for shape in sorted({*shapes, (CUBE,) * 3}):
-        what = " x ".join(map(str, shape))
-        yield Contender("peak", what, False, multiplying(*shape))
-
-
-def take_turns(contenders: list[Contender], rounds: int, seconds: float) -> None:
-    """Measure everybody once in each round."""
-    turns = [contender for _ in range(rounds) for contender in contenders]
-    for contender in tqdm(turns, desc="measuring", leave=False):
-        contender.rates.append(per_second(contender.act, seconds))
+        name = " x ".join(map(str, shape))
+        measure = partial(per_second, multiplying(*shape))
+        yield Form(name=name, workload="peak", measure=measure)
 
 
 # --- Counting
 
 
 def multiply_adds(widths: tuple[int, ...]) -> tuple[int, int]:
-    """Of a row through an MLP: of all its layers, and without the first one."""
+    """Multiply-adds of one row through an MLP: all layers, and all but the first."""
     layers = [i * o for i, o in pairwise(widths)]
     return sum(layers), sum(layers[1:])
 
@@ -316,11 +321,12 @@ def multiply_adds(widths: tuple[int, ...]) -> tuple[int, int]:
 def needed(workload: Workload) -> int:
     """Float operations of one update on states in our form: products of matrices only.
 
-    Gradients of weights cost what the layers cost, those of inputs too, but for the
-    first layer, whose input is data. The actor's loss needs no gradient of the critic's
-    weights, and of its first layer only that of the actions.
+    Gradients of weights cost as much as the layers. So do gradients of inputs, except
+    in the first layer, whose input is data. The actor's loss needs no gradient of the
+    critic's weights, and in the critic's first layer only the gradient of the actions.
     """
-    w, B = workload, workload.batch
+    w = workload
+    B = w.batch
     phi, phi_inner = multiply_adds((w.state + w.actions, *w.hidden, w.repr_dim))
     psi, psi_inner = multiply_adds((w.state, *w.hidden, w.repr_dim))
     pi, pi_inner = multiply_adds((2 * w.state, *w.hidden, 2 * w.actions))
@@ -333,14 +339,9 @@ def needed(workload: Workload) -> int:
 # --- Showing
 
 
-def medians(values) -> tuple[float, float, float]:
-    """Median, lowest and highest."""
-    return float(np.median(values)), float(np.min(values)), float(np.max(values))
-
-
-def ratio(ours: Contender, other: Contender) -> dict:
-    """How many times as fast as another, round by round."""
-    middle, low, high = medians(np.divide(ours.rates, other.rates))
+def comparison(ours: Form, other: Form) -> dict:
+    """The `ratio` of two forms, with their names."""
+    middle, low, high = ratio(ours, other)
     return {
         "workload": ours.workload,
         "of": ours.label,
@@ -351,48 +352,48 @@ def ratio(ours: Contender, other: Contender) -> dict:
     }
 
 
-def comparisons(contenders: list[Contender]) -> list[dict]:
-    """Ours against the original's form, called alike where it can be, and singly.
+def comparisons(forms: list[Form]) -> list[dict]:
+    """Our forms against the original's, and sampled batches against given ones.
 
-    And the form that draws its batches against the one that is given them.
+    The original's form in calls is compared with ours in calls and in a scan, the
+    original's in a scan only with ours in a scan.
     """
-    found = []
-    for other in contenders:
-        if other.what == ORIGINAL:
-            found += [
-                ratio(ours, other)
-                for ours in contenders
-                if ours.workload == other.workload
-                and ours.what.startswith(OURS)
-                and ours.scanned >= other.scanned
-            ]
-    given = {contender.label: contender for contender in contenders}
-    found += [
-        ratio(contender, given[contender.label.replace(DRAWN, "")])
-        for contender in contenders
-        if contender.what.endswith(DRAWN)
+    pairs = [
+        (ours, other)
+        for other in forms
+        if other.name == ORIGINAL
+        for ours in forms
+        if ours.workload == other.workload
+        and ours.name.startswith(OURS)
+        and ours.scanned >= other.scanned
     ]
-    return found
+    by_label = {form.label: form for form in forms}
+    pairs += [
+        (form, by_label[form.label.replace(FROM_POSES, "")])
+        for form in forms
+        if form.name.endswith(FROM_POSES)
+    ]
+    return [comparison(*pair) for pair in pairs]
 
 
-def highest(peak: list[Contender]) -> Contender:
+def highest(peak: list[Form]) -> Form:
     """The fastest product of matrices."""
-    return max(peak, key=lambda contender: np.median(contender.rates))
+    return max(peak, key=lambda product: np.median(product.rates))
 
 
-def row(contender: Contender, peak: list[Contender]) -> dict:
-    """Medians with the slowest and the fastest round; what ours uses of the peak."""
-    middle, low, high = medians(contender.rates)
+def row(form: Form, peak: list[Form]) -> dict:
+    """Median, slowest and fastest round; for our form also its share of the peak."""
+    middle, low, high = medians(form.rates)
     gflops = share = ""
-    if contender.what == OURS:
-        flops = needed(WORKLOADS[contender.workload])
+    if form.name == OURS:
+        flops = needed(WORKLOADS[form.workload])
         gflops = round(flops * middle / 1e9, 1)
-        shares = flops * np.divide(contender.rates, highest(peak).rates)
+        shares = flops * np.divide(form.rates, highest(peak).rates)
         share = round(float(np.median(shares)), 3)
     return {
-        "workload": contender.workload,
-        "form": contender.what,
-        "scanned": contender.scanned,
+        "workload": form.workload,
+        "form": form.name,
+        "scanned": form.scanned,
         "updates_per_second": round(middle, 2),
         "slowest": round(low, 2),
         "fastest": round(high, 2),
@@ -401,11 +402,9 @@ def row(contender: Contender, peak: list[Contender]) -> dict:
     }
 
 
-def facts(
-    args: Namespace, contenders: list[Contender], peak: list[Contender], **more
-) -> dict:
-    """What a reader has to know beside the speeds."""
-    products = {c.what: [round(x / 1e9, 1) for x in medians(c.rates)] for c in peak}
+def facts(args: Namespace, forms: list[Form], peak: list[Form], **more) -> dict:
+    """Settings, ratios, peak, device and versions: the manifest beside the speeds."""
+    products = {c.name: [round(x / 1e9, 1) for x in medians(c.rates)] for c in peak}
     chosen = {name: WORKLOADS[name] for name in args.workloads}
     states = [name for name, workload in chosen.items() if not workload.pixels]
     return {
@@ -413,10 +412,10 @@ def facts(
         "rounds": args.rounds,
         "seconds": args.seconds,
         "workloads": {name: asdict(workload) for name, workload in chosen.items()},
-        "ratios": comparisons(contenders),
+        "ratios": comparisons(forms),
         "gflop_of_an_update": {n: needed(WORKLOADS[n]) / 1e9 for n in states},
         "peak_gflops_median_lowest_highest": products,
-        "peak_used": highest(peak).what,
+        "peak_used": highest(peak).name,
         **more,
         "device": device(),
         "versions": versions(),
@@ -424,7 +423,7 @@ def facts(
 
 
 def report(rows: list[dict], known: dict) -> str:
-    """A table of the speeds; below it ratios, differences and the peak."""
+    """Text: a table of the speeds; below it ratios, differences and the peak."""
     lines = [
         "On {device}, load average {load_average[0]} to {load_average[1]}: medians of "
         "{rounds} rounds of {seconds} s or more, and their range\n".format(**known),
@@ -433,42 +432,44 @@ def report(rows: list[dict], known: dict) -> str:
     for row in rows:
         name, form, scanned, middle, low, high, gflops, share = row.values()
         name = f"{name} {form}" + ", in a scan" * scanned
-        span, part = f"{low:.2f} to {high:.2f}", f"{share:.0%}" if share else ""
+        span = f"{low:.2f} to {high:.2f}"
+        part = f"{share:.0%}" if share else ""
         lines.append(f"{name:44}{middle:>10.2f}{span:>18}{gflops:>9}{part:>9}")
     lines.append("")
-    for ratio in known["ratios"]:
-        name, ours, other, *times = ratio.values()
+    for speeds in known["ratios"]:
+        name, ours, other, *times = speeds.values()
         times = "{:.2f} times ({:.2f} to {:.2f})".format(*times)
         lines.append(f"{name} {ours}: {times} as fast as {other}")
-    for name, found in known["differences"].items():
-        words = " and ".join(f"{x:.1e} in {what}" for what, x in found.items())
+    for name, gaps in known["differences"].items():
+        words = " and ".join(f"{gap:.1e} in {kind}" for kind, gap in gaps.items())
         lines.append(f"{name} ours and {ORIGINAL} differ by {words}")
-    for what, speeds in known["peak_gflops_median_lowest_highest"].items():
-        used = ": the peak" if what == known["peak_used"] else ""
+    for shape, speeds in known["peak_gflops_median_lowest_highest"].items():
+        used = ": the peak" if shape == known["peak_used"] else ""
         speeds = "{:.0f} GFLOP/s ({:.0f} to {:.0f})".format(*speeds)
-        lines.append(f"Matrices {what}: {speeds}{used}")
+        lines.append(f"Matrices {shape}: {speeds}{used}")
     return "\n".join(lines)
 
 
 def speed(args: Namespace) -> None:
-    """Measure everybody; print a table or JSON; with ``--out`` keep it."""
+    """Measure all forms; print a table or JSON; with ``--out`` write files."""
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-    before, same = os.getloadavg()[0], {name: compared(name) for name in args.workloads}
-    everybody = chain.from_iterable(map(forms, args.workloads))
-    contenders = list(tqdm(everybody, desc="compiling", leave=False))
+    before = os.getloadavg()[0]
+    gaps = {name: compared(name) for name in args.workloads}
+    all_forms = chain.from_iterable(map(forms, args.workloads))
+    all_forms = list(tqdm(all_forms, desc="compiling", leave=False))
     peak = list(peaks(args.workloads))
-    take_turns([*contenders, *peak], args.rounds, args.seconds)
+    take_turns([*all_forms, *peak], args.rounds, args.seconds)
     load = [round(x, 1) for x in (before, os.getloadavg()[0])]
-    known = facts(args, contenders, peak, differences=same, load_average=load)
-    found = [row(contender, peak) for contender in contenders]
+    known = facts(args, all_forms, peak, differences=gaps, load_average=load)
+    rows = [row(form, peak) for form in all_forms]
     if args.json:
-        print(json.dumps(known | {"rows": found}))
+        print(json.dumps(known | {"rows": rows}))
     else:
-        print(report(found, known))
+        print(report(rows, known))
     if args.out:
         write(args.out / "learner.json", text(known))
-        write(args.out / "learner.csv", table(found))
+        write(args.out / "learner.csv", csv_text(rows))
 
 
 def parse(argv: list[str] | None) -> tuple[Parser, Namespace]:

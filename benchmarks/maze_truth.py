@@ -1,7 +1,7 @@
-"""How close does a learned critic come to the exact one? Vary time, data and rank.
+"""Correlation of learned with exact critics, for more time, data and dimensions.
 
-Trains on uniform random walks in FourRooms (gamma 0.9) and writes
-``results/fourrooms-critic.csv``, one row a measurement, and a manifest beside it.
+It trains on uniform random walks in FourRooms (gamma 0.9) and writes
+``results/fourrooms-critic.csv``, one row a measurement, and its manifest.
 
     python benchmarks/maze_truth.py
 """
@@ -19,7 +19,7 @@ from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.devices import device
 from crl_mini.measure import occupancy
 from crl_mini.measure.critics import critic_table, weighted_correlation
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 GAMMA, LENGTH, HORIZON = 0.9, 100, 50
@@ -46,7 +46,7 @@ def measure(agent: CRL, M: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def run(study: str, seed: int, episodes: int, repr_dim: int, steps: int) -> list[dict]:
-    """Train one critic; a row at each tenth of the updates, the last one with decay."""
+    """Train one critic, with decay; a row at each tenth of the updates."""
     config = CRLConfig(
         energy="l2",
         gamma=GAMMA,
@@ -64,15 +64,23 @@ def run(study: str, seed: int, episodes: int, repr_dim: int, steps: int) -> list
     networks, batches = jax.random.split(jax.random.key(seed))
     agent = CRL.create(config, rooms, moves, key=networks)
     name = {"study": study, "seed": seed, "episodes": episodes, "repr_dim": repr_dim}
-    rows, begun, every = [], time.perf_counter(), steps // 10
+    rows = []
+    begun = time.perf_counter()
 
     def log(agent, row):
         seconds = round(time.perf_counter() - begun, 1)
         now = {"step": row["step"], "loss": row["loss"], "seconds": seconds}
         rows.append(name | now | measure(agent, M, truth))
 
-    loop = {"every": every, "log": log, "progress": False}
-    train_offline(agent, replay, steps, key=batches, **loop)
+    train_offline(
+        agent,
+        replay,
+        steps,
+        key=batches,
+        every=steps // 10,
+        log=log,
+        progress=False,
+    )
     return rows
 
 
@@ -80,7 +88,7 @@ def main() -> None:
     rows = []
     for settings in tqdm(RUNS):
         rows += run(*settings)
-        write(RESULTS / "fourrooms-critic.csv", table(rows))
+        write(RESULTS / "fourrooms-critic.csv", csv_text(rows))
     last = [row for row in rows if row["study"] == "time" and row["step"] == 40_000]
     manifest = {"command": "python benchmarks/maze_truth.py", "gamma": GAMMA}
     manifest |= {"maze": MAZE.name, "length": LENGTH, "horizon": HORIZON}

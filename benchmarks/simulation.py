@@ -1,22 +1,23 @@
-"""How fast is the tabletop? Control steps and pictures a second, beside others'.
+"""Control steps and pictures a second of the tabletop, beside others'.
 
-All contenders take turns for a moment each, round after round, so that they meet the
-same machine. Printed are medians over the rounds, of speeds and of their ratios.
-Actions are random; what an episode's start costs is included.
+All contenders take turns for a moment each, round after round, so that they run under
+the same load of the machine. The program prints medians over the rounds, of speeds and
+of their ratios. Actions are random; speeds include the start of episodes.
 
 The others are our environment and FetchPush of gymnasium-robotics, one in each process
-of an `AsyncVectorEnv`. Ours is drawn there by `mujoco.Renderer` without shadows and
-multisampling (our ray caster has shadows), FetchPush by its own renderer as it is. A
-control step of ours is 10 physics steps of 5 ms, one of FetchPush 20 of 2 ms.
+of an `AsyncVectorEnv`. There `mujoco.Renderer` renders ours without shadows and
+multisampling (our ray caster has shadows); FetchPush uses its own renderer, unchanged.
+Our control step is 10 physics steps of 5 ms, that of FetchPush 20 of 2 ms.
 
     python benchmarks/simulation.py                                 # 1 to 2 minutes
     python benchmarks/simulation.py --fetch-python PATH/bin/python  # FetchPush too
-    python benchmarks/simulation.py --out results                   # and keep them
+    python benchmarks/simulation.py --out results                   # and write files
     python benchmarks/simulation.py --sanity                        # a million steps
 """
 
 import copy
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ from argparse import SUPPRESS, Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, cycle
 from pathlib import Path
@@ -35,6 +36,7 @@ from typing import IO
 
 import gymnasium
 import numpy as np
+from _contenders import Contender, medians, per_second, ratio, take_turns
 from gymnasium.vector import AsyncVectorEnv
 from tqdm import tqdm, trange
 
@@ -44,12 +46,12 @@ from crl_mini.devices import device
 from crl_mini.envs.pixels import Scene
 from crl_mini.envs.play import Wander
 from crl_mini.envs.tabletop import OBJECT, PIXELS, TASKS, TabletopVector
-from crl_mini.runs.files import table, text, versions, write
-from crl_mini.runs.run import OBS
+from crl_mini.envs.tasks import OBS
+from crl_mini.runs.files import csv_text, text, versions, write
 
 SIMULATIONS = (1, 16, 64, 256)
 MANY = 64  # simulations in the comparison with others
-ROUNDS, SECONDS = 5, 0.5  # a contender is measured so often, for so long
+ROUNDS, SECONDS = 5, 0.5  # measurements of a contender, and the length of each
 ONE = "gymnasium.make"
 OURS = "gymnasium.make_vec"
 RAYS = "ray caster alone"
@@ -69,26 +71,22 @@ NO_FETCH = (
 # --- Measuring
 
 
-@dataclass(eq=False)
-class Contender:
-    """Something that does control steps, or only draws, and how fast it was."""
+@dataclass(eq=False, kw_only=True)
+class Simulator(Contender):
+    """Simulations, measured in control steps; or the ray caster alone, in frames."""
 
-    what: str
     obs: str
-    """What is observed: a name in `OBS`; of the ray caster, what it draws."""
+    """Kind of observation: a name in `OBS`; for the ray caster one in `SHADOWS`."""
     simulations: int
-    measure: Callable[[float], float]
-    """Seconds -> control steps (or frames) a second."""
-    rates: list[float] = field(default_factory=list)
 
     @property
     def row(self) -> dict:
-        """Medians, and the slowest and the fastest round."""
-        middle, low, high = np.median(self.rates), min(self.rates), max(self.rates)
-        steps = "" if self.what == RAYS else round(middle)
+        """Median, slowest and fastest round."""
+        middle, low, high = medians(self.rates)
+        steps = "" if self.name == RAYS else round(middle)
         frames = "" if self.obs == "state" else round(middle)
         return {
-            "contender": self.what,
+            "contender": self.name,
             "obs": self.obs,
             "simulations": self.simulations,
             "steps_per_second": steps,
@@ -98,19 +96,10 @@ class Contender:
         }
 
 
-def per_second(act: Callable[[], int], seconds: float) -> float:
-    """How many a second, if `act` does something and returns how often it did it."""
-    done, begun, passed = 0, time.perf_counter(), 0.0
-    while passed < seconds or not done:
-        done += act()
-        passed = time.perf_counter() - begun
-    return done / passed
-
-
 def acting(env: gymnasium.Env | gymnasium.vector.VectorEnv) -> Callable[[], int]:
-    """Step with random actions; returns the number of control steps done.
+    """A function that steps with random actions and returns its control steps.
 
-    A vector resets itself, in a step that is no control step.
+    A vector resets itself in a step that is no control step.
     """
     env.reset(seed=0)
     env.action_space.seed(0)
@@ -131,55 +120,47 @@ def acting(env: gymnasium.Env | gymnasium.vector.VectorEnv) -> Callable[[], int]
     return act
 
 
-def take_turns(contenders: list[Contender], rounds: int, seconds: float) -> None:
-    """Measure everybody once in each round."""
-    turns = [contender for _ in range(rounds) for contender in contenders]
-    for contender in tqdm(turns, desc="measuring", leave=False):
-        contender.rates.append(contender.measure(seconds))
-
-
-def ratio(ours: Contender, other: Contender) -> tuple[float, float, float]:
-    """Median, lowest and highest of the rounds: how many times as fast as another."""
-    ratios = np.divide(ours.rates, other.rates)
-    return float(np.median(ratios)), float(ratios.min()), float(ratios.max())
-
-
 # --- This package
 
 
-def ours(task: str, simulations: Iterable[int]) -> Iterator[Contender]:
+def ours(task: str, simulations: Iterable[int]) -> Iterator[Simulator]:
     """Our environments, in this process."""
-    name = f"crl_mini/{task}-v0"
+
+    def simulator(name: str, obs: str, n: int, act: Callable[[], int]) -> Simulator:
+        measure = partial(per_second, act)
+        return Simulator(name=name, obs=obs, simulations=n, measure=measure)
+
+    env_id = f"crl_mini/{task}-v0"
     for obs in OBS:
-        env = gymnasium.make(name, obs_type=obs)
-        yield Contender(ONE, obs, 1, partial(per_second, acting(env)))
+        env = gymnasium.make(env_id, obs_type=obs)
+        yield simulator(ONE, obs, 1, acting(env))
         for n in simulations:
-            env = gymnasium.make_vec(name, num_envs=n, obs_type=obs)
-            yield Contender(OURS, obs, n, partial(per_second, acting(env)))
-    for draws in SHADOWS:
-        act = drawing(task, SHADOWS[draws])
-        yield Contender(RAYS, draws, MANY, partial(per_second, act))
+            env = gymnasium.make_vec(env_id, num_envs=n, obs_type=obs)
+            yield simulator(OURS, obs, n, acting(env))
+    for name, shadows in SHADOWS.items():
+        yield simulator(RAYS, name, MANY, rendering(task, shadows))
 
 
-def drawing(task: str, shadows: bool) -> Callable[[], int]:
-    """Draw the start of `MANY` episodes; the pictures end on the host."""
+def rendering(task: str, shadows: bool) -> Callable[[], int]:
+    """A function that renders the start of `MANY` episodes into arrays on the host."""
     env = TabletopVector(MANY, task)
     env.reset(seed=0)
-    scene, poses = Scene.of(env.model, size=PIXELS, shadows=shadows), env.poses
+    scene = Scene.of(env.model, size=PIXELS, shadows=shadows)
+    poses = env.poses
 
-    def draw() -> int:
+    def render() -> int:
         return len(np.asarray(scene.draw(poses)))
 
-    draw()
-    return draw
+    render()
+    return render
 
 
-# --- Others. They run in processes of their own, which alone know of OpenGL: this file,
-# started with --serve, reads seconds from its input and answers with rates.
+# --- Others. They run in processes of their own, so that only these open OpenGL: this
+# file, started with --serve, reads seconds from its input and answers with rates.
 
 
-class Seen(gymnasium.ObservationWrapper):
-    """Observes a picture and nothing else: the environment's own."""
+class Rendered(gymnasium.ObservationWrapper):
+    """Observes only the picture that the environment renders."""
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
@@ -193,16 +174,17 @@ class Seen(gymnasium.ObservationWrapper):
         return self.env.render()
 
 
-class SeenByMuJoCo(Seen):
-    """Our environment, drawn with `mujoco.Renderer` as fast as it can.
+class RenderedByMuJoCo(Rendered):
+    """Our environment, rendered with `mujoco.Renderer` as fast as possible.
 
-    No shadows and no multisampling. Planes that end outside the picture, and faces in
-    one piece, give the same picture as endless planes in many pieces, 8 times faster.
+    It uses no shadows and no multisampling. Planes that end outside the picture, and
+    faces in one piece, give the same picture as endless planes in many pieces, 8 times
+    faster.
     """
 
     @cached_property
     def renderer(self):
-        # Not in __init__: a process that has opened OpenGL must not fork.
+        # Not in __init__: a process with open OpenGL must not fork.
         import mujoco
 
         model = copy.copy(self.unwrapped.sims.model)
@@ -223,27 +205,28 @@ class SeenByMuJoCo(Seen):
         return renderer.render()
 
 
-def other(what: str, obs: str, task: str) -> gymnasium.Env:
+def other(name: str, obs: str, task: str) -> gymnasium.Env:
     """One environment of another contender."""
-    if what == PROCESSES:
+    if name == PROCESSES:
         env = gymnasium.make(f"crl_mini/{task}-v0")
-        return SeenByMuJoCo(env) if obs == "pixels" else env
+        return RenderedByMuJoCo(env) if obs == "pixels" else env
     import gymnasium_robotics
 
     gymnasium.register_envs(gymnasium_robotics)
-    size = {"width": PIXELS, "height": PIXELS}
-    env = gymnasium.make("FetchPush-v4", render_mode="rgb_array", **size)
-    return Seen(env) if obs == "pixels" else env
+    env = gymnasium.make(
+        "FetchPush-v4", render_mode="rgb_array", width=PIXELS, height=PIXELS
+    )
+    return Rendered(env) if obs == "pixels" else env
 
 
-def serve(what: str, obs: str, task: str, simulations: str) -> None:
-    """Be a contender: first the versions, then a rate for every line with seconds."""
+def serve(name: str, obs: str, task: str, simulations: str) -> None:
+    """Run a contender: print its versions, then a rate for every line with seconds."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else is printed
-    makers = [partial(other, what, obs, task)] * int(simulations)
+    os.dup2(2, 1)  # all other output
+    makers = [partial(other, name, obs, task)] * int(simulations)
     env = AsyncVectorEnv(makers, context="fork")
     act = acting(env)
-    module = "gymnasium_robotics" if what == FETCH else "crl_mini"
+    module = "gymnasium_robotics" if name == FETCH else "crl_mini"
     print(json.dumps(versions(module)), file=answers, flush=True)
     for line in sys.stdin:
         print(per_second(act, float(line)), file=answers, flush=True)
@@ -257,7 +240,7 @@ class Elsewhere:
         self.errors = errors
         self.process = subprocess.Popen(
             [python, __file__, "--serve", *settings],
-            # Mesa draws in the process itself: the cores are busy with the others.
+            # Mesa renders in the process itself: the cores are busy with the others.
             env=os.environ | {"MUJOCO_GL": gl, "LP_NUM_THREADS": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -287,7 +270,7 @@ class Elsewhere:
 
 
 def opengl(choices: Iterable[str] = ("egl", "osmesa")) -> tuple[str, str] | None:
-    """The first way to OpenGL that works here, and what draws then."""
+    """The first OpenGL backend that works here, and its renderer; None without one."""
     script = (
         "import mujoco; context = mujoco.GLContext(64, 64); context.make_current()\n"
         "from OpenGL import GL; print(GL.glGetString(GL.GL_RENDERER).decode())"
@@ -306,8 +289,8 @@ def opengl(choices: Iterable[str] = ("egl", "osmesa")) -> tuple[str, str] | None
 
 def others(
     stack: ExitStack, args: Namespace, gl: tuple[str, str] | None
-) -> Iterator[Contender]:
-    """The others, as far as they run here; a line about those that do not."""
+) -> Iterator[Simulator]:
+    """The others that run here; prints a line about those that do not."""
     if gl is None:
         tqdm.write(f"{PROCESSES}, {FETCH}: {NO_GL}")
         return
@@ -318,48 +301,44 @@ def others(
         tqdm.write(f"{FETCH}: {NO_FETCH}")
     else:
         wanted += [(FETCH, args.fetch_python, obs, cores) for obs in OBS]
-    for what, python, obs, n in wanted:
-        settings = (what, obs, args.task, str(n))
+    for name, python, obs, n in wanted:
+        settings = (name, obs, args.task, str(n))
         errors = stack.enter_context(tempfile.TemporaryFile("w+"))  # noqa: SIM115
-        process = Elsewhere(python, gl[0], settings, errors)
-        yield Contender(what, obs, n, stack.enter_context(process))
+        process = stack.enter_context(Elsewhere(python, gl[0], settings, errors))
+        yield Simulator(name=name, obs=obs, simulations=n, measure=process)
 
 
 # --- Showing
 
 
-def comparisons(contenders: list[Contender]) -> list[dict]:
+def comparisons(contenders: list[Simulator]) -> list[dict]:
     """`MANY` of our simulations against each contender from elsewhere."""
-    found = []
+    ours = {c.obs: c for c in contenders if (c.name, c.simulations) == (OURS, MANY)}
+    rows = []
     for other in contenders:
-        if other.what in (PROCESSES, FETCH):
-            (ours,) = (
-                c
-                for c in contenders
-                if (c.what, c.obs, c.simulations) == (OURS, other.obs, MANY)
-            )
-            middle, low, high = (round(r, 2) for r in ratio(ours, other))
-            names = {"against": other.what, "obs": other.obs}
+        if other.name in (PROCESSES, FETCH):
+            middle, low, high = (round(r, 2) for r in ratio(ours[other.obs], other))
+            names = {"against": other.name, "obs": other.obs}
             sizes = {"simulations": MANY, "processes": other.simulations}
             times = {"times_as_fast": middle, "lowest": low, "highest": high}
-            found.append(names | sizes | times)
-    return found
+            rows.append(names | sizes | times)
+    return rows
 
 
-def report(contenders: list[Contender]) -> str:
-    """A table of the speeds, and the ratios below it."""
+def report(contenders: list[Simulator]) -> str:
+    """Text: a table of the speeds, and the ratios below it."""
     head = ("", "observes", "simulations", "control steps/s", "frames/s", "range")
     rows = [head]
     for row in (contender.row for contender in contenders):
-        what, obs, n, steps, frames, low, high = row.values()
+        name, obs, n, steps, frames, low, high = row.values()
         numbers = (f"{x:,}" if x != "" else "" for x in (n, steps, frames))
-        rows.append((what, obs, *numbers, f"{low:,} to {high:,}"))
+        rows.append((name, obs, *numbers, f"{low:,} to {high:,}"))
     lines = [
-        f"{what:28}{obs:11}{n:>12}{steps:>17}{frames:>11}{span:>20}"
-        for what, obs, n, steps, frames, span in rows
+        f"{name:28}{obs:11}{n:>12}{steps:>17}{frames:>11}{span:>20}"
+        for name, obs, n, steps, frames, span in rows
     ]
     for one in contenders:
-        if (one.what, one.obs) == (ONE, "pixels"):
+        if (one.name, one.obs) == (ONE, "pixels"):
             wait = 1e3 / np.median(one.rates)
             lines.append(
                 f"\nOne simulation: {wait:.2f} ms from an action to its picture."
@@ -373,8 +352,8 @@ def report(contenders: list[Contender]) -> str:
     return "\n".join(lines)
 
 
-def facts(args: Namespace, contenders: list[Contender], **more) -> dict:
-    """What a reader has to know beside the speeds."""
+def facts(args: Namespace, contenders: list[Simulator], **more) -> dict:
+    """Settings, ratios, device and versions: the manifest beside the speeds."""
     elsewhere = [c for c in contenders if isinstance(c.measure, Elsewhere)]
     return {
         "command": "python benchmarks/simulation.py",
@@ -385,19 +364,20 @@ def facts(args: Namespace, contenders: list[Contender], **more) -> dict:
         **more,
         "device": device(),
         "versions": versions(),
-        "versions_elsewhere": {c.what: c.measure.versions for c in elsewhere},
+        "versions_elsewhere": {c.name: c.measure.versions for c in elsewhere},
     }
 
 
 def speed(args: Namespace) -> int:
-    """Measure everybody and print the table; with ``--out`` keep it."""
+    """Measure all contenders and print the speeds; with ``--out`` write files."""
     args.task = args.task or "BinPick"
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-    gl, before = opengl(), os.getloadavg()[0]
+    gl = opengl()
+    before = os.getloadavg()[0]
     with ExitStack() as stack:
-        everybody = chain(ours(args.task, SIMULATIONS), others(stack, args, gl))
-        contenders = list(tqdm(everybody, desc="starting", leave=False))
+        contenders = chain(ours(args.task, SIMULATIONS), others(stack, args, gl))
+        contenders = list(tqdm(contenders, desc="starting", leave=False))
         take_turns(contenders, args.rounds, args.seconds)
     load = [round(x, 1) for x in (before, os.getloadavg()[0])]
     print(
@@ -411,7 +391,7 @@ def speed(args: Namespace) -> int:
         known = facts(args, contenders, load_average=load, opengl=gl)
         write(args.out / "simulation.json", text(known))
         rows = [contender.row for contender in contenders]
-        write(args.out / "simulation.csv", table(rows))
+        write(args.out / "simulation.csv", csv_text(rows))
     return 0
 
 
@@ -419,16 +399,17 @@ def speed(args: Namespace) -> int:
 
 
 def explore(task: str, steps: int) -> dict:
-    """What happens in so many random steps, rounded up to whole episodes.
+    """Counts of problems in `steps` random steps, rounded up to whole episodes.
 
-    Half of the hands wander, the others wander at full speed. Returns counts, and the
-    ``lowest`` and ``highest`` of each entry of the object's place, in metres.
+    Half of the hands wander, the others wander at full speed. Also returns the
+    ``lowest`` and ``highest`` value of each entry of the object's place, in metres.
     """
     env = TabletopVector(MANY, task)
     wander = Wander(env.single_action_space, seed=0)
     low, high = (bound[OBJECT] for bound in env.task.bounds)
-    episodes = -(-steps // (MANY * env.task.length))
-    lowest, highest, count = high.copy(), low.copy(), Counter()
+    episodes = math.ceil(steps / (MANY * env.task.length))
+    lowest, highest = high.copy(), low.copy()
+    count = Counter()
     for episode in trange(episodes, desc=task, unit="episode", leave=False):
         s = env.reset(seed=None if episode else 0)[0]["observation"]
         for _ in range(env.task.length):
@@ -451,15 +432,15 @@ def sanity(args: Namespace) -> int:
     bad = 0
     for task in tasks:
         begun = time.perf_counter()
-        found = explore(task, args.steps // len(tasks))
-        bad += found["not finite"] + found["warnings"] + found["outside"]
+        seen = explore(task, args.steps // len(tasks))
+        bad += seen["not finite"] + seen["warnings"] + seen["outside"]
         places = zip(
-            TASKS[task].entries[OBJECT], found["lowest"], found["highest"], strict=True
+            TASKS[task].entries[OBJECT], seen["lowest"], seen["highest"], strict=True
         )
         print(
-            f"{task}: {found['steps']:,} steps in {time.perf_counter() - begun:.0f} s, "
-            f"{found['not finite']} not finite, {found['warnings']} MuJoCo warnings, "
-            f"{found['outside']} with the object out of its range"
+            f"{task}: {seen['steps']:,} steps in {time.perf_counter() - begun:.0f} s, "
+            f"{seen['not finite']} not finite, {seen['warnings']} MuJoCo warnings, "
+            f"{seen['outside']} with the object out of its range"
             + "".join(f"; {e} {1e3 * a:.1f} to {1e3 * b:.1f} mm" for e, a, b in places)
         )
     return int(bad > 0)

@@ -1,17 +1,17 @@
-"""What does a trained agent know? The three jobs of the one objective, in numbers.
+"""Measure the three jobs of the one objective on trained agents.
 
-For each agent given, on episodes that it never saw:
+For each given agent, on episodes that it never saw:
 
-* representation: can hand and object be read off it, and off what the tower makes of a
-  picture, by a linear map (R^2)?
-* model: is a row's true future first among 256 futures of play?
-* future reward: does f rise with every step of a scripted expert towards its goal?
-* detour: how far does the distance to the goal rise along the expert's film, as a part
-  of the first distance, in pixels, in the hand's position, in the representation?
+* representation: R^2 of a linear map from representations, and from the tower's
+  features of a picture, to the positions of hand and object;
+* model: how often a row's true future is the first among 256 futures of play;
+* future reward: rank correlation of f with the steps of a scripted expert to its goal;
+* detour: largest rise of the distance to the goal along the expert's film, relative to
+  the first distance, in pixels, in the hand's position and in the representation;
 * acting without the actor: success of the best of some actions under f.
 
-Controls: the same networks without training; of other agents, from pixels, the tower
-alone. Episodes are held out whole.
+Controls are the same networks without training. For agents without a contrastive critic
+only the tower is measured, from pixels. Whole episodes are held out.
 
     python benchmarks/three_jobs.py zoo:binpick-state-crl runs/other --out results
 """
@@ -33,7 +33,8 @@ from crl_mini.__main__ import Parser
 from crl_mini.critic import paired
 from crl_mini.devices import device
 from crl_mini.envs.play import Expert
-from crl_mini.envs.tabletop import HAND, OBJECT, TASKS
+from crl_mini.envs.tabletop import HAND, OBJECT
+from crl_mini.envs.tasks import SEEN
 from crl_mini.measure import planning
 from crl_mini.measure.critics import linear_probe, rank_correlation, retrieval
 from crl_mini.measure.statistics import wilson
@@ -41,65 +42,68 @@ from crl_mini.replay import Replay
 from crl_mini.rollouts import rollout
 from crl_mini.runs import zoo
 from crl_mini.runs.data import collect
-from crl_mini.runs.files import table, text, versions, write
+from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.runs.run import Run, restored
 
 FILMS, PLAY, RIVALS, CANDIDATES = 60, 100, 256, 16
 SEED = 40_000  # of episodes that no training and no test has used
-CHUNK = 1000  # pictures that a network looks at in one go
+CHUNK = 1000  # pictures in one call of a network
 
 
 class Films:
-    """Scripted experts at work: what they saw, where all things were, what they did."""
+    """Episodes of the scripted expert: observations, physical states and actions."""
 
     def __init__(self, run: Run, n: int):
-        with closing(run.make(n)) as env:
-            expert, states = Expert(env), []
+        with closing(run.env.make(n)) as env:
+            expert = Expert(env)
+            states = []
 
             def watched(s, g, key):
                 states.append(env.unwrapped.state)
                 return expert(s, g, key)
 
-            done = rollout(env, watched, TASKS[run.name].length, seed=SEED)
+            episodes = rollout(env, watched, run.env.length, seed=SEED)
             self.states = np.stack([*states, env.unwrapped.state], 1)  # (N, T + 1, S)
             self.goal_states = env.unwrapped.goal_state
-        self.actions = np.concatenate([done.actions, 0 * done.actions[:, :1]], 1)
-        self.seen, self.goals = done.observations, done.goals
-        self.scene = run.scene
-        first = done.success.argmax(1) + 1  # steps until the goal is reached
-        self.until = np.where(done.success.any(1), first, done.success.shape[1])
+        actions, success = episodes.actions, episodes.success
+        self.actions = np.concatenate([actions, 0 * actions[:, :1]], 1)
+        self.seen, self.goals = episodes.observations, episodes.goals
+        self.scene = run.env.scene
+        first = success.argmax(1) + 1  # steps until the goal is reached
+        self.until = np.where(success.any(1), first, success.shape[1])
 
     def of(self, network: Callable, *arrays) -> np.ndarray:
-        """Outputs of a network for all moments, pictures drawn a chunk at a time."""
+        """Outputs of a network for all moments; renders pictures chunk by chunk."""
         flat = [np.asarray(x).reshape(-1, *x.shape[2:]) for x in arrays]
         parts = []
         for i in range(0, len(flat[0]), CHUNK):
             rows = [x[i : i + CHUNK] for x in flat]
-            parts.append(np.asarray(network(*map(self.drawn, rows))))
+            parts.append(np.asarray(network(*map(self.rendered, rows))))
         return np.concatenate(parts).reshape(*arrays[0].shape[:2], -1)
 
-    def drawn(self, x):
-        """Pictures of poses; anything else as it is."""
+    def rendered(self, x):
+        """Pictures of poses; other arrays unchanged."""
         return self.scene.draw(x) if self.scene is not None and x.ndim == 3 else x
 
     @property
     def goal_at_each_step(self) -> np.ndarray:
-        """The goal, once for every moment."""
+        """Goals (N, T + 1, ...), repeated for every moment."""
         return np.repeat(self.goals[:, None], self.seen.shape[1], 1)
 
 
 def features(agent, films: Films) -> dict[str, np.ndarray]:
     """Representations (N, T + 1, F) of every moment."""
-    network, found = getattr(agent, "critic", agent.actor), {}
+    network = getattr(agent, "critic", agent.actor)
+    by_name = {}
     if hasattr(network, "psi"):
         phi, psi = jax.jit(network.phi), jax.jit(network.psi)
-        found["phi"] = films.of(phi, films.seen, films.actions)
-        found["psi"] = films.of(psi, films.seen)
+        by_name["phi"] = films.of(phi, films.seen, films.actions)
+        by_name["psi"] = films.of(psi, films.seen)
     if films.scene is not None:
-        stacked = 2 if network is agent.actor else 1  # it sees state and goal together
+        stacked = 2 if network is agent.actor else 1  # its input is state and goal
         tower = jax.jit(lambda s: network.eyes(jnp.concatenate([s] * stacked, -1)))
-        found["tower"] = films.of(tower, films.seen)
-    return found
+        by_name["tower"] = films.of(tower, films.seen)
+    return by_name
 
 
 def probed(agent, films: Films) -> Iterator[dict]:
@@ -107,29 +111,31 @@ def probed(agent, films: Films) -> Iterator[dict]:
     n, length = films.seen.shape[:2]
     held_out = np.repeat(np.arange(n) % 2 == 0, length)
     for name, x in features(agent, films).items():
-        for what, part in (("hand", HAND), ("object", OBJECT)):
+        for target, part in (("hand", HAND), ("object", OBJECT)):
             if not films.goal_states[:, part].size:
                 continue  # Reach has no object
             x, y = (z.reshape(n * length, -1) for z in (x, films.states[..., part]))
             score = linear_probe(x, y, held_out, ridge=1e-3).mean()
-            yield {"measure": f"probe of {what}", "of": name, "value": float(score)}
+            yield {"measure": f"probe of {target}", "of": name, "value": float(score)}
 
 
 def retrieved(run: Run, agent, n: int) -> Iterator[dict]:
-    """Share of futures of fresh play found among `RIVALS`, with the level of chance."""
+    """Share of true futures of new play ranked first among `RIVALS`; and of chance."""
     kind = "state" if run.obs == "state" else "poses"
-    data = collect(run.name, kind, episodes=n, seed=SEED, progress=False)
-    replay = Replay.from_trajectories(data.observations, data.actions, scene=run.scene)
-    found = []
+    data = collect(run.env.name, kind, episodes=n, seed=SEED, progress=False)
+    replay = Replay.from_trajectories(
+        data.observations, data.actions, scene=run.env.scene
+    )
+    shares = []
     for k in range(8):
-        s, a, g, *_ = replay.sample(jax.random.key(k), RIVALS, run.settings.gamma)
-        found.append(retrieval(agent.critic(s, a, g)))
-    yield {"measure": "retrieval", "of": f"1 of {RIVALS}", "value": np.mean(found)}
+        s, a, g, *_ = replay.sample(jax.random.key(k), RIVALS, run.config.gamma)
+        shares.append(retrieval(agent.critic(s, a, g)))
+    yield {"measure": "retrieval", "of": f"1 of {RIVALS}", "value": np.mean(shares)}
     yield {"measure": "retrieval", "of": "chance", "value": 1 / RIVALS}
 
 
 def followed(agent, films: Films) -> Iterator[dict]:
-    """How f ranks the moments of each film until the goal is reached."""
+    """Rank correlation of f with the steps to go, until the goal is reached."""
     critic = agent.critic
 
     @jax.jit
@@ -166,19 +172,18 @@ def detours(agent, films: Films) -> Iterator[dict]:
 
 
 def acted(run: Run, agent, n: int) -> Iterator[dict]:
-    """Success at the end of the actor, and of the best of some actions."""
+    """Success at the end: of the actor's mode, and of the best of some actions."""
     uniform = planning.uniform(4, CANDIDATES)
     ways = {"actor's mode": run.policy(agent, "mode")}
     ways[f"best of {CANDIDATES} uniform"] = planner(run, agent, uniform)
 
-    def drawn(s, g, key):
+    def sampled(s, g, key):
         keys = jax.random.split(key, CANDIDATES)
         return jax.vmap(lambda k: agent.act(s, g, key=k), out_axes=1)(keys)
 
-    ways[f"best of {CANDIDATES} of the actor"] = planner(run, agent, drawn)
+    ways[f"best of {CANDIDATES} of the actor"] = planner(run, agent, sampled)
     for name, policy in ways.items():
-        length = run.spec.max_episode_steps
-        worked = run.episodes(policy, n, length, seed=SEED).at_end
+        worked = run.env.episodes(policy, n, seed=SEED).at_end
         low, high = wilson(int(worked.sum()), n)
         value = {"value": float(worked.mean()), "low": low, "high": high}
         yield {"measure": "success", "of": name} | value
@@ -189,8 +194,8 @@ def planner(run: Run, agent, propose: Callable) -> Callable:
     policy = planning.planner(agent.critic, propose)
 
     def act(s, g, key):
-        if run.scene is not None:
-            s, g = run.scene.draw(s), run.scene.draw(g)
+        if run.env.scene is not None:
+            s, g = run.env.scene.draw(s), run.env.scene.draw(g)
         return policy(s, g, key)
 
     return act
@@ -200,18 +205,19 @@ def rows_of(name: str, args: Namespace) -> list[dict]:
     """All measurements of one agent, and of its networks without training."""
     place, _, kept = name.partition("zoo:")
     run, agent = zoo.load(kept) if kept and not place else restored(Path(name))
-    checks.one_of("task", run.name, TASKS)
-    films, rows = Films(run, args.films), []
-    about = {"task": run.name, "obs": run.obs, "data": run.data, "agent": run.agent}
+    checks.one_of("task", run.env.name, SEEN)
+    films = Films(run, args.films)
+    rows = []
+    about = {"task": run.env.name, "obs": run.obs, "data": run.data, "agent": run.agent}
     for training, one in (("trained", agent), ("untrained", run.fresh())):
-        found = [*probed(one, films)]
+        measured = [*probed(one, films)]
         if hasattr(getattr(one, "critic", None), "psi"):
-            found += [*retrieved(run, one, args.play), *followed(one, films)]
-            found += [*detours(one, films)]
+            measured += [*retrieved(run, one, args.play), *followed(one, films)]
+            measured += [*detours(one, films)]
             if training == "trained":
-                found += [*acted(run, one, args.films)]
+                measured += [*acted(run, one, args.films)]
         extra = {"seed": run.seed, "training": training}
-        rows += [about | extra | {"low": "", "high": ""} | row for row in found]
+        rows += [about | extra | {"low": "", "high": ""} | row for row in measured]
     return rows
 
 
@@ -224,7 +230,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--films", type=int, default=FILMS, help="of the expert")
     parser.add_argument("--play", type=int, default=PLAY, help="episodes of play")
     parser.add_argument("--out", type=Path, help="folder for three-jobs.csv and .json")
-    args, begun, rows = parser.parse_args(argv), time.perf_counter(), []
+    args = parser.parse_args(argv)
+    begun, rows = time.perf_counter(), []
     try:
         checks.at_least("--films", args.films, 4)
         checks.at_least("--play", args.play, 1)
@@ -240,7 +247,7 @@ def main(argv: list[str] | None = None) -> int:
         minutes = round((time.perf_counter() - begun) / 60, 1)
         known |= {"films": args.films, "play": args.play, "minutes": minutes}
         known |= {"device": device(), "versions": versions()}
-        write(args.out / "three-jobs.csv", table(rows))
+        write(args.out / "three-jobs.csv", csv_text(rows))
         write(args.out / "three-jobs.json", text(known))
     return 0
 

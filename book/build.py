@@ -1,7 +1,7 @@
 """Execute every chapter and render the book: `make book`.
 
 The execution cache knows only the chapters' own code. When the library, the recorded
-results or the dependencies change, everything built from the old ones is deleted.
+results or the dependencies change, this script deletes everything built before.
 Chapters are executed several at a time; Sphinx finds what they did in the cache.
 """
 
@@ -83,7 +83,7 @@ def main() -> int:
         shutil.rmtree(BUILD, ignore_errors=True)
         BUILD.mkdir()
         STAMP.write_text(current)
-    # Pages are always written anew, so that none outlives its chapter.
+    # Delete the old pages, so that none outlives its chapter.
     shutil.rmtree(BUILD / "html", ignore_errors=True)
 
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
@@ -98,9 +98,9 @@ def main() -> int:
         print(f"{INDEX} was not written", file=sys.stderr)
         code = 1
     if code != 0:
-        # Warnings of unchanged pages are printed once only: read all pages again.
+        # Sphinx prints the warnings of unchanged pages once only: read all pages again.
         shutil.rmtree(BUILD / ".doctrees", ignore_errors=True)
-        print("The book has errors; they stand above.", file=sys.stderr)
+        print("The book has errors: see above.", file=sys.stderr)
         return code
     print(f"\nThe book is ready: {INDEX}")
     return 0

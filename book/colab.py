@@ -4,7 +4,7 @@
     python book/colab.py 01-reach 04-pairs  some of them
 
 A fresh virtual environment gets the wheel and a kernel. Each twin runs in a folder of
-its own that holds nothing else; the checkout cannot be imported there.
+its own that holds nothing else; Python cannot import the checkout there.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 
 from twins import CHAPTERS, ROOT
 
-WHERE = "import crl_mini; print(crl_mini.__file__)"
+PRINT_ORIGIN = "import crl_mini; print(crl_mini.__file__)"
 
 
 def environment(folder: Path) -> Path:
-    """The programs of a new virtual environment with the wheel of this checkout."""
+    """Folder of programs of a new virtual environment with this checkout's wheel."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
     wheel = next(folder.glob("*.whl"))
@@ -43,7 +43,7 @@ def clean() -> dict[str, str]:
 
 
 def run(stem: str, programs: Path, folder: Path) -> float:
-    """Execute a twin from top to bottom; seconds that it took."""
+    """Execute a twin from top to bottom; returns the seconds that it took."""
     folder.mkdir()
     shutil.copy(CHAPTERS / f"{stem}.ipynb", folder)
     start = time.perf_counter()
@@ -62,10 +62,10 @@ def main() -> int:
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         programs = environment(Path(folder))
-        ask = [programs / "python", "-c", WHERE]
-        found = subprocess.check_output(ask, cwd=folder, env=clean(), text=True)
-        if not Path(found.strip()).is_relative_to(Path(folder).resolve()):
-            sys.exit(f"crl_mini was imported from {found.strip()}, not from the wheel")
+        command = [programs / "python", "-c", PRINT_ORIGIN]
+        origin = subprocess.check_output(command, cwd=folder, env=clean(), text=True)
+        if not Path(origin.strip()).is_relative_to(Path(folder).resolve()):
+            sys.exit(f"crl_mini was imported from {origin.strip()}, not from the wheel")
         for stem in args.stems or stems:
             try:
                 seconds = run(stem, programs, Path(folder) / stem)

@@ -1,6 +1,12 @@
-"""Sphinx extension: arrays in the library reference read as they do in the code."""
+"""Sphinx extension: arrays in the reference read as in the code; all agents are in."""
 
 import re
+
+from docutils import nodes
+from docutils.parsers.rst import Directive
+from docutils.statemachine import StringList
+
+from crl_mini.agents import AGENTS
 
 
 def shorten(app, what, name, obj, options, signature, returns):
@@ -11,6 +17,20 @@ def shorten(app, what, name, obj, options, signature, returns):
     )
 
 
+class Agents(Directive):
+    """``.. agents::``: the module of every agent in `AGENTS`."""
+
+    def run(self):
+        lines, whole = StringList(), nodes.container()
+        for recipe in AGENTS.values():
+            module = f".. automodule:: {recipe.agent.__module__}"
+            for line in (module, "   :members:", ""):
+                lines.append(line, "agents")
+        self.state.nested_parse(lines, self.content_offset, whole)
+        return whole.children
+
+
 def setup(app):
     app.connect("autodoc-process-signature", shorten)
+    app.add_directive("agents", Agents)
     return {"parallel_read_safe": True}

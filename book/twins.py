@@ -60,7 +60,7 @@ MATH_END = re.compile(r"^(.*?)\$\$ *(?:\(([\w-]+)\))? *$")
 BLOCK = re.compile(r"```|:::|\$\$|%|\([\w-]+\)=$")
 EXERCISE = re.compile(r"^[`:]{3,}\{exercise\}.*\n(?::.*\n)*?:label: *(\S+)", re.M)
 TARGET = re.compile(r"^\(([\w-]+)\)=$")
-# In prose: a role, or else code or mathematics to be left alone, or a link.
+# In prose: a role, code or mathematics that stay as they are, or a link.
 ROLE = r"\{(?P<role>[a-z:]+)\}`(?P<content>[^`]+)`"
 LEAVE = r"(`+).+?(?<!`)\3(?!`)|\$[^$]+\$"
 LINK = r"(?P<bang>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)"
@@ -72,7 +72,7 @@ CODE_CELL = re.compile(
 
 
 class Labels:
-    """Where each label of the book stands, and what a reference to it reads."""
+    """Chapter of each label of the book, and the text of a reference to it."""
 
     def __init__(self, chapters: list[Path]):
         self.equations: dict[str, tuple[str, str]] = {}
@@ -99,16 +99,15 @@ class Labels:
         names = [
             " ".join(map(str, [*p.prelast_names, *p.rich_last_names])) for p in people
         ]
-        who = names[0] if len(names) == 1 else f"{names[0]} et al."
-        who = " and ".join(names) if len(names) == 2 else who
+        authors = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
         year = entry.fields["year"]
-        text = f"{who}, {year}" if parentheses else f"{who} ({year})"
+        text = f"{authors}, {year}" if parentheses else f"{authors} ({year})"
         eprint = entry.fields.get("eprint")
         return f"[{text}](https://arxiv.org/abs/{eprint})" if eprint else text
 
 
 class Twin:
-    """Turns one chapter's MyST into what every notebook program understands."""
+    """Turns one chapter's MyST into Markdown that every notebook program reads."""
 
     def __init__(self, path: Path, labels: Labels):
         self.path, self.stem, self.labels = path, path.stem, labels
@@ -132,7 +131,7 @@ class Twin:
         if self.solution:
             self.fail(f"the solution to {self.solution} has no {{solution-end}}")
         seen: dict[str, int] = {}
-        for cell in cells:  # ids from the content: the same chapter, the same bytes
+        for cell in cells:  # ids from the content: equal chapters give equal bytes
             key = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
             seen[key] = seen.get(key, 0) + 1
             cell.id = f"{key}-{seen[key]}"
@@ -174,7 +173,8 @@ class Twin:
         return "\n\n".join(out)
 
     def blocks(self, lines: list[str]) -> str:
-        out, prose, rest = [], [], list(lines)
+        out, prose = [], []
+        rest = list(lines)
 
         def flush():
             out.extend([self.inline("\n".join(prose))] if prose else [])
@@ -211,7 +211,8 @@ class Twin:
         return self.fail(f"{fence} is not closed: {body[:1]}")
 
     def display_math(self, line: str, rest: list[str]) -> str:
-        body, line = [], line[2:]
+        body = []
+        line = line[2:]
         while not (end := MATH_END.match(line)):
             body.append(line)
             if not rest:
@@ -272,9 +273,9 @@ class Twin:
         if name == "doc" and target.startswith("../"):
             return self.link("", "", text or target[3:], f"{target}.md")
         if name in ("ref", "numref", "doc"):
-            stem, found = self.reference(target.rsplit("/", 1)[-1])
+            stem, title = self.reference(target.rsplit("/", 1)[-1])
             local = stem == self.stem
-            return f"[{text or found}]({f'#{target}' if local else self.colab(stem)})"
+            return f"[{text or title}]({f'#{target}' if local else self.colab(stem)})"
         if name == "term":
             return f"[{text or target}]({self.github('appendix/glossary.md')})"
         if name.startswith("py:"):
@@ -345,7 +346,7 @@ def twins() -> dict[Path, str]:
 
 
 def stale() -> list[str]:
-    """What is wrong with the twins on disk, one line each."""
+    """Problems of the twins on disk, one line each."""
     wanted = twins()
     strays = set(CHAPTERS.glob("*.ipynb")) - set(wanted)
     return [f"{path.name} has no chapter" for path in sorted(strays)] + [

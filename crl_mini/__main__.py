@@ -26,9 +26,10 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    from crl_mini.devices import start_processes
+    from crl_mini.devices import start_processes, use_compilation_cache
     from crl_mini.runs.run import Run
 
+    use_compilation_cache()
     if args.distributed:
         start_processes()
     run = Run(**_settings(args), seed=args.seed, out=args.out)
@@ -83,8 +84,10 @@ def _summary(run, manifest: dict) -> str:
 
 
 def sweep(args: argparse.Namespace) -> int:
+    from crl_mini.devices import use_compilation_cache
     from crl_mini.runs.sweep import command, unfinished
 
+    use_compilation_cache()
     what = _settings(args)
     axes = [what.pop(k).split(",") for k in ("task", "agent")]
     runs = unfinished(*axes, args.seeds, out=args.out, **what)
@@ -110,34 +113,38 @@ def sweep(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     from crl_mini import checks
+    from crl_mini.devices import use_compilation_cache
     from crl_mini.measure.statistics import wilson
     from crl_mini.runs import films, zoo
     from crl_mini.runs.run import restored
 
     checks.at_least("--episodes", args.episodes, 1)
     checks.at_least("--seed", args.seed, 0)
+    use_compilation_cache()
     place, _, name = args.agent.partition("zoo:")
     run, agent = zoo.load(name) if name and not place else restored(Path(args.agent))
     if args.video:
         films.check(run, args.video)
         films.save(args.video, run, agent, args.episodes, seed=args.seed)
-    policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
-    tried = run.episodes(policy, args.episodes, length, seed=args.seed)
+    policy = run.policy(agent, run.env.judged)
+    tested = run.env.episodes(policy, args.episodes, seed=args.seed)
 
     def said(worked):
         low, high = wilson(int(worked.sum()), len(worked))
         return f"{worked.mean():.1%} ({low:.0%} to {high:.0%})"
 
     print(
-        f"{run.task}: of {args.episodes} goals reached {said(tried.ever)}, held at the "
-        f"end {said(tried.at_end)}; actions: {run.judged}; seed {args.seed}"
+        f"{run.task}: of {args.episodes} goals reached {said(tested.ever)}, held at "
+        f"the end {said(tested.at_end)}; actions: {run.env.judged}; seed {args.seed}"
     )
     return 0
 
 
 def collect(args: argparse.Namespace) -> int:
+    from crl_mini.devices import use_compilation_cache
     from crl_mini.runs import data as c
 
+    use_compilation_cache()
     need = c.n_bytes(args.task, args.obs, args.episodes)
     c.check_room(args.out, need)
     memory = f"{need / 1e9:,.3f} GB of memory"
@@ -169,7 +176,7 @@ def _of_training(command: Parser, several: str) -> None:
     """Arguments of every training; `several` where lists are allowed."""
     text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
     command.add_argument("--task", required=True, help=text + several)
-    text = "crl, gcbc, td3_her, c_learning"
+    text = "a name in AGENTS, such as crl or gcbc"
     command.add_argument("--agent", default="crl", help=text + several)
     text = "what the agent sees: state or pixels (of the tabletop)"
     command.add_argument("--obs", default="state", help=text)
@@ -182,46 +189,34 @@ def _of_training(command: Parser, several: str) -> None:
     command.add_argument("--set", nargs="+", action="extend", help=text, **kind)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status."""
-    parser = Parser(prog="python -m crl_mini", description=__doc__)
-    commands = parser.add_subparsers(dest="command", parser_class=Parser)
-    text = "print versions, the device, and what runs here in how long"
-    command = commands.add_parser("doctor", help=text, description=text)
-    command.set_defaults(run=doctor)
-
-    text = "train an agent; keep curves, checkpoint and manifest"
-    command = commands.add_parser("train", help=text, description=text)
+def _train_arguments(command: Parser) -> None:
     _of_training(command, "")
     command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument("--resume", action="store_true", help="go on with a run")
-    text = "one of several processes: see start_processes in train.py"
+    text = "one of several processes: see start_processes in devices.py"
     command.add_argument("--distributed", action="store_true", help=text)
-    command.set_defaults(run=train)
 
-    text = "train all tasks x agents x seeds, one folder each; skip what is finished"
-    command = commands.add_parser("sweep", help=text, description=text)
+
+def _sweep_arguments(command: Parser) -> None:
     _of_training(command, ", ...: several with commas")
     text = "numbers from 0 up, with commas"
     command.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help=text)
     command.add_argument("--out", type=Path, required=True, help="folder of the runs")
     text = "print the commands that are left, one a line, and do nothing"
     command.add_argument("--dry-run", action="store_true", help=text)
-    command.set_defaults(run=sweep)
 
-    text = "let a trained agent act for fresh goals; say how often it reaches them"
-    command = commands.add_parser("evaluate", help=text, description=text)
+
+def _evaluate_arguments(command: Parser) -> None:
     command.add_argument("--agent", required=True, help="folder of a run, or zoo:NAME")
     command.add_argument("--episodes", type=int, default=100, help="how many")
     text = "a number from 0 up; training uses 10000 and 20000 + its own"
     command.add_argument("--seed", type=int, default=30_000, help=text)
     text = "film of up to 8 episodes, FILE.mp4 or FILE.gif, goals on the right"
     command.add_argument("--video", type=Path, help=text)
-    command.set_defaults(run=evaluate)
 
-    text = "let a scripted policy act on the tabletop; keep the episodes in a file"
-    command = commands.add_parser("collect", help=text, description=text)
+
+def _collect_arguments(command: Parser) -> None:
     command.add_argument("--task", required=True, help="Reach, Push, ...")
     command.add_argument("--obs", default="state", help="state, pixels or poses")
     command.add_argument("--policy", default="play", help="play, random or expert")
@@ -229,11 +224,40 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--noise", type=float, help="on actions; play has 0.3")
     command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
     command.add_argument("--out", type=Path, required=True, help="file, data/x.npz")
-    command.set_defaults(run=collect)
 
-    text = "print the table of recorded results, made from results/*"
-    command = commands.add_parser("results", help=text, description=text)
-    command.set_defaults(run=results)
+
+#: Each command, what it does, and what adds its arguments.
+COMMANDS = (
+    (doctor, "print versions, the device, and what runs here in how long", None),
+    (train, "train an agent; keep curves, checkpoint and manifest", _train_arguments),
+    (
+        sweep,
+        "train all tasks x agents x seeds, one folder each; skip what is finished",
+        _sweep_arguments,
+    ),
+    (
+        evaluate,
+        "let a trained agent act for fresh goals; say how often it reaches them",
+        _evaluate_arguments,
+    ),
+    (
+        collect,
+        "let a scripted policy act on the tabletop; keep the episodes in a file",
+        _collect_arguments,
+    ),
+    (results, "print the table of recorded results, made from results/*", None),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    parser = Parser(prog="python -m crl_mini", description=__doc__)
+    commands = parser.add_subparsers(dest="command", parser_class=Parser)
+    for run, text, add_arguments in COMMANDS:
+        command = commands.add_parser(run.__name__, help=text, description=text)
+        command.set_defaults(run=run)
+        if add_arguments:
+            add_arguments(command)
 
     args, unknown = parser.parse_known_args(argv)
     if args.command is None:

@@ -1,4 +1,4 @@
-"""One clear line for bad input: the argument's name, its value, what is allowed."""
+"""Checks of arguments: one clear line with name, value and allowed values."""
 
 from collections.abc import Iterable
 
@@ -45,7 +45,7 @@ def square(name: str, array) -> None:
 def finite(name: str, array) -> None:
     """Raise ``ValueError`` if the array holds a NaN or an infinity."""
     if np.asarray(array).dtype.kind in "bui":
-        return  # it cannot, and many frames need much memory
+        return  # always finite, and a check of many frames needs much memory
     bad = int(np.size(array) - np.isfinite(array).sum())
     if bad:
         raise ValueError(f"{name} must be finite; {bad} entries are NaN or infinite")

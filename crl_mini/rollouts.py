@@ -1,5 +1,6 @@
 """Rollouts: episodes of a policy in a vector of environments."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -13,10 +14,9 @@ from crl_mini import checks
 
 
 class Episodes(NamedTuple):
-    """N episodes of T steps: what was seen, done, asked for, and whether it worked.
+    """N episodes of T steps: observations, actions, goals, success, achieved goals.
 
-    `achieved` is what of each observation counts as a goal: the very same array as
-    `observations` where both are equal.
+    `achieved` is the same array object as `observations` if both are equal.
     """
 
     observations: Shaped[np.ndarray, "N T1 ..."]
@@ -27,12 +27,12 @@ class Episodes(NamedTuple):
 
     @property
     def ever(self) -> Bool[np.ndarray, " N"]:
-        """Was the goal reached at any step?"""
+        """Whether the goal was reached at any step."""
         return self.success.any(1)
 
     @property
     def at_end(self) -> Bool[np.ndarray, " N"]:
-        """Was the goal reached at the last step?"""
+        """Whether the goal was reached at the last step."""
         return self.success[:, -1]
 
 
@@ -40,13 +40,14 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     """One episode of `length` steps in every copy of the environment.
 
     `policy(s, g, key)` returns a batch of actions. The seed decides starts, goals and
-    the policy's noise. No episode may end before; whether and when the environment
-    resets itself makes no difference.
+    the policy's noise. Gymnasium's autoreset mode makes no difference. Errors:
+    ``ValueError`` for an episode that ends before its last step.
     """
     checks.at_least("length", length, 1)
     key = jax.random.key(seed)
     now, _ = env.reset(seed=seed)
-    goals, seen, actions, success = np.array(now["desired_goal"]), [_seen(now)], [], []
+    goals = np.array(now["desired_goal"])
+    seen, actions, success = [_seen(now)], [], []
     for t in range(length):
         noise = jax.random.fold_in(key, t)
         action = np.asarray(policy(seen[-1][0], now["desired_goal"], noise))
@@ -69,10 +70,11 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
 def rollouts(env: VectorEnv, policy, length: int, n: int, *, seed: int) -> Episodes:
     """`n` episodes of `length` steps, in as many rounds as the copies need.
 
-    Each round has a seed of its own, drawn from `seed`: copy i of most vectors has the
-    seed s + i, so that the seeds s and s + 1 would share all episodes but one.
+    Each round has a seed of its own, sampled from `seed`: copy i of most vectors has
+    the seed s + i, so the seeds s and s + 1 would share all episodes but one.
     """
-    seeds = np.random.SeedSequence(seed).generate_state(-(-n // env.num_envs))
+    rounds = math.ceil(n / env.num_envs)
+    seeds = np.random.SeedSequence(seed).generate_state(rounds)
     bar = tqdm(seeds, "episodes", unit="round", leave=False, disable=len(seeds) == 1)
     parts = [rollout(env, policy, length, seed=int(s)) for s in bar]
     if env.num_envs == n:
@@ -97,9 +99,9 @@ def _success(info: dict) -> Bool[np.ndarray, " N"]:
 
 
 def _before_reset(env: VectorEnv, now: dict, info: dict) -> tuple[dict, dict]:
-    """The last step of an episode, where the same step has begun the next one.
+    """The observation and info at the end of an episode, before any autoreset.
 
-    Gymnasium's same-step autoreset: `now` is the new start, and `info` holds the end.
+    With Gymnasium's same-step autoreset `now` is the next start; `info` holds the end.
     """
     if "final_obs" not in info:
         return now, info

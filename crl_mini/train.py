@@ -1,4 +1,4 @@
-"""The training loop: jitted chunks of updates, a progress bar, a history."""
+"""Training loops: jitted chunks of updates; from data, and then from own episodes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -47,24 +47,62 @@ def train_offline(
 ) -> tuple[Any, History]:
     """Train for `steps` more updates, with a row of metrics after each `every` of them.
 
-    `watch(agent)` may return more metrics for the row; `log(agent, row)` may keep it.
-    Returns the agent and the history: arrays of one length, with ``step`` among them.
+    `watch(agent)` may return more metrics for the row; `log(agent, replay, row)` may
+    keep it. Returns the agent and the history: arrays of one length, with ``step``
+    among them.
     """
     checks.at_least("every", every, 1)
     checks.at_least("steps", steps, every)
     rows = []
     with tqdm(total=steps, disable=not progress, unit="update") as bar:
         for _ in range(steps // every):
-            agent, row = _chunk(agent, replay, every, key, watch)
+            agent, row = chunk(agent, replay, every, key, watch)
             rows.append(row)
             if log:
-                log(agent, row)
+                log(agent, replay, row)
             _show(bar, every, rows)
     return agent, {k: np.array([row[k] for row in rows]) for k in rows[0]}
 
 
-def _chunk(agent, replay: Replay, n: int, key: PRNGKeyArray, watch: Callable | None):
-    """The agent after `n` updates, and a row of what they gave."""
+def train(
+    agent,
+    replay: Replay,
+    steps: int,
+    rounds: int,
+    *,
+    n_updates: int,
+    collect: Callable,
+    key: PRNGKeyArray,
+    every: int = 100,
+    watch: Callable | None = None,
+    log: Callable | None = None,
+) -> tuple[Any, Replay]:
+    """Learn offline for `steps` updates, then online for `rounds` of collecting.
+
+    In round k the agent acts, `collect(agent, k)` gives its `Episodes`, the replay
+    takes them in, and `n_updates` follow on all that is there. What the agent's step
+    says was done before is not done again. `watch` and `log` are as in `train_offline`;
+    a round's row also holds ``explored``, the share of its episodes that end at their
+    goals. Returns the agent and the replay.
+    """
+    if left := max(steps - int(agent.step), 0):
+        loop = {"every": min(every, steps), "watch": watch, "log": log}
+        agent, _ = train_offline(agent, replay, left, key=key, **loop)
+    rows, first = [], (int(agent.step) - steps) // n_updates
+    with tqdm(total=rounds, initial=first, disable=not rounds, unit="round") as bar:
+        for k in range(first, rounds):
+            new = collect(agent, k)
+            replay = replay.add(new.observations, new.actions, new.achieved)
+            agent, row = chunk(agent, replay, n_updates, key, watch)
+            rows.append(row | {"explored": float(new.at_end.mean())})
+            if log:
+                log(agent, replay, rows[-1])
+            _show(bar, 1, rows)
+    return agent, replay
+
+
+def chunk(agent, replay: Replay, n: int, key: PRNGKeyArray, watch: Callable | None):
+    """The agent after `n` updates, and a row of their metrics."""
     agent, metrics = updates(agent, replay, n, key=key)
     row = {"step": int(agent.step)} | {k: float(v) for k, v in metrics.items()}
     return agent, row | (watch(agent) if watch else {})

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from crl_mini.runs import results
-from crl_mini.runs.files import table
+from crl_mini.runs.files import csv_text
 from crl_mini.runs.run import Run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -24,11 +24,11 @@ import folders  # noqa: E402
 import learner  # noqa: E402
 import simulation  # noqa: E402
 import three_jobs  # noqa: E402
-from simulation import FETCH, ONE, OURS, PROCESSES, RAYS, Contender  # noqa: E402
+from simulation import FETCH, ONE, OURS, PROCESSES, RAYS, Simulator  # noqa: E402
 
 
-def timed(what, obs, n, rates):
-    return Contender(what, obs, n, measure=None, rates=list(rates))
+def timed(name, obs, n, rates):
+    return Simulator(name=name, obs=obs, simulations=n, measure=None, rates=rates)
 
 
 def test_own_environments_are_measured_and_shown():
@@ -114,7 +114,7 @@ def test_others_run_in_processes_of_their_own(capsys):
     args = SimpleNamespace(task="Reach", fetch_python=None, processes=[])
     with ExitStack() as stack:
         (one,) = simulation.others(stack, args, ("disabled", "nothing"))
-        assert (one.what, one.obs) == (PROCESSES, "state")
+        assert (one.name, one.obs) == (PROCESSES, "state")
         assert one.measure(0.05) > 0
         assert one.measure.versions["mujoco"]
     assert one.measure.process.returncode == 0
@@ -219,7 +219,7 @@ def test_batches_are_drawn_from_poses_in_the_step(small):
     given = workload.batches(1)
     assert batch.s.shape == given.s.shape[1:]
     assert batch.s.dtype == given.s.dtype
-    act = learner.acting(learner.drawing, agent, workload, scanned=True)
+    act = learner.acting(learner.sampling, agent, workload, scanned=True)
     assert act() == workload.many
 
 
@@ -272,9 +272,9 @@ def test_everybody_updates_and_is_shown(small, capsys, tmp_path):
 
 def test_a_name_with_a_comma_is_one_field(tmp_path):
     known = [{"form": "ours, conv", "speed": 1.5}, {"form": 'a "b"', "speed": 2}]
-    (tmp_path / "speeds.csv").write_bytes(table(known))
+    (tmp_path / "speeds.csv").write_bytes(csv_text(known))
     assert results.rows(tmp_path / "speeds.csv") == known
-    assert table([]) == b""
+    assert csv_text([]) == b""
 
 
 def test_pictures_are_measured_in_calls_where_there_are_convolutions(
@@ -296,28 +296,30 @@ def test_pictures_are_measured_in_calls_where_there_are_convolutions(
     assert not any(
         type(eyes) is learner.Convolution for *_, eyes, scan in begun if scan
     )
-    drawn = [learner.DRAWN in label for label in labels]
-    assert sum(drawn) == 2
-    for (update, *_), from_poses in zip(begun[1:], drawn[1:], strict=True):
-        assert update is (learner.drawing if from_poses else learner.CRL.update)
+    from_poses = [learner.FROM_POSES in label for label in labels]
+    assert sum(from_poses) == 2
+    for (update, *_), sampled in zip(begun[1:], from_poses[1:], strict=True):
+        assert update is (learner.sampling if sampled else learner.CRL.update)
 
 
 def test_speeds_are_medians_and_shares_are_of_the_same_round(small):
-    one = partial(learner.Contender, act=None)
-    ours = one("W1", learner.OURS, False, rates=[10.0, 30.0, 20.0])
-    other = one("W1", learner.ORIGINAL, False, rates=[10.0, 10.0, 10.0])
+    def form(name, rates, workload="W1"):
+        return learner.Form(name=name, workload=workload, measure=None, rates=rates)
+
+    ours = form(learner.OURS, [10.0, 30.0, 20.0])
+    other = form(learner.ORIGINAL, [10.0, 10.0, 10.0])
     flops = learner.needed(SMALL["W1"])
-    peak = [one("peak", "a", False, rates=[20.0 * flops, 40 * flops, 80 * flops])]
-    peak += [one("peak", "b", False, rates=[1.0, 1.0, 1.0])]
+    peak = [form("a", [20.0 * flops, 40 * flops, 80 * flops], "peak")]
+    peak += [form("b", [1.0, 1.0, 1.0], "peak")]
     row = learner.row(ours, peak)
     assert (row["updates_per_second"], row["share_of_peak"]) == (20, 0.5)
     assert learner.row(other, peak)["share_of_peak"] == ""
     (found,) = learner.comparisons([other, ours])
     assert list(found.values())[-3:] == [2, 1, 3]
-    drawn = one("W1", learner.OURS + learner.DRAWN, False, rates=[5.0, 15.0, 10.0])
-    found = learner.comparisons([ours, drawn])
+    sampled = form(learner.OURS + learner.FROM_POSES, [5.0, 15.0, 10.0])
+    found = learner.comparisons([ours, sampled])
     halves = {"times_as_fast": 0.5, "lowest": 0.5, "highest": 0.5}
-    assert found == [{"workload": "W1", "of": drawn.label, "to": "ours"} | halves]
+    assert found == [{"workload": "W1", "of": sampled.label, "to": "ours"} | halves]
 
 
 @pytest.mark.parametrize(
@@ -383,7 +385,7 @@ def test_the_experts_films_hold_what_it_did(tmp_path):
         assert not near[i, :end].any()
     pictures = films.of(lambda x: x.reshape(len(x), -1)[:, :5], films.seen)
     assert pictures.shape == (*films.seen.shape[:2], 5)
-    drawn = run.scene.draw(films.seen[2, :3]).reshape(3, -1)[:, :5]
+    drawn = run.env.scene.draw(films.seen[2, :3]).reshape(3, -1)[:, :5]
     np.testing.assert_array_equal(pictures[2, :3], drawn)
 
 

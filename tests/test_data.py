@@ -16,7 +16,7 @@ from crl_mini.envs.play import BRING, FUMBLE, LEAVE, WANDER, Expert, Play, exper
 from crl_mini.envs.tabletop import OPENING, TASKS
 from crl_mini.replay import Replay
 from crl_mini.rollouts import rollout
-from crl_mini.runs import collect as files
+from crl_mini.runs import data as files
 from crl_mini.runs.data import CHUNK, Data, collect, load, save
 
 each = pytest.mark.parametrize("task", TASKS)

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from gymnasium import spaces
 
-from crl_mini.agents.base import Settings
+from crl_mini.agents.base import Config
 from crl_mini.encoders import TOWERS, Conv, Patch, Seeing, Spec, blocks, im2col, shifted
 from crl_mini.replay import Batch
 
@@ -134,9 +134,9 @@ def test_every_shift_within_reach_happens_and_edges_are_repeated():
 
 def test_only_pictures_are_shifted_each_by_itself():
     batch = Batch(frames(64, 1), jnp.ones((64, 2)), frames(64, 1))
-    same = Settings().shaken(batch, jax.random.key(0))
+    same = Config().augment(batch, jax.random.key(0))
     np.testing.assert_array_equal(same.s, batch.s)
-    s, a, g, next_s, next_g = Settings(shift=4).shaken(batch, jax.random.key(0))
+    s, a, g, next_s, next_g = Config(shift=4).augment(batch, jax.random.key(0))
     assert a is batch.a
     assert next_s is next_g is None
     assert s.dtype == jnp.uint8

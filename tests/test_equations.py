@@ -10,6 +10,7 @@ import pytest
 
 import crl_mini
 from crl_mini import widgets
+from crl_mini.agents import AGENTS
 from crl_mini.figures.show import EQUATIONS
 
 CHAPTERS = Path(__file__).resolve().parents[1] / "book" / "chapters"
@@ -114,6 +115,8 @@ def test_library_reference_holds_every_module_and_widget():
     found = pkgutil.walk_packages(crl_mini.__path__, "crl_mini.")
     names = [info.name for info in found if not info.name.endswith("__main__")]
     modules = {*names} & {doc.rsplit(".", 1)[0] for doc in DOCS}
+    assert ".. agents::" in page
+    modules -= {recipe.agent.__module__ for recipe in AGENTS.values()}
     missing = [
         name
         for name in sorted(modules) + [f"crl_mini.widgets.{w}" for w in widgets.__all__]

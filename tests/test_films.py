@@ -10,6 +10,7 @@ import pytest
 from folders import begun
 
 from crl_mini.__main__ import main
+from crl_mini.envs.tasks import TabletopTask
 from crl_mini.measure.statistics import wilson
 from crl_mini.rollouts import rollouts
 from crl_mini.runs import films
@@ -138,11 +139,11 @@ def test_evaluation_repeats_what_the_manifest_says(finished, capsys):
 def test_a_film_comes_out_of_every_kind_of_environment(
     task, fps, settings, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(films, "SIDE", 32)
+    monkeypatch.setattr(TabletopTask, "filming", {"width": 32, "height": 32})
     out, path = begun(tmp_path / "run", task, **settings), tmp_path / "new" / "x.mp4"
     assert evaluate(out, "--episodes", 2, "--video", path) == 0
     assert f"{task}: of 2 goals" in capsys.readouterr().out
-    length = restored(out)[0].spec.max_episode_steps
+    length = restored(out)[0].env.length
     assert len(imageio.imread(path)) == length + 1 + fps
     assert [file.name for file in path.parent.iterdir()] == ["x.mp4"]
 

@@ -51,7 +51,7 @@ def test_proposals_have_their_distributions():
     assert many.shape == (6, 4000, 2)
     np.testing.assert_allclose(many.mean((0, 1)), 0, atol=0.02)
     np.testing.assert_allclose(many.std((0, 1)), 3**-0.5, atol=0.02)
-    many = planning.drawn(ACTOR, 4000)(S, G, jax.random.key(0))
+    many = planning.sampled(ACTOR, 4000)(S, G, jax.random.key(0))
     again, row = (jnp.repeat(x[:1], 4000, 0) for x in (S, G))
     other = ACTOR.sample(again, row, key=jax.random.key(1))[0]
     np.testing.assert_allclose(many[0].mean(0), other.mean(0), atol=0.05)
@@ -168,7 +168,7 @@ def test_next_nodes_lead_along_the_best_path():
 
 BAD = {
     "n must be at least 1": lambda: planning.uniform(2, 0),
-    "n must be at least 1; got -1": lambda: planning.drawn(ACTOR, -1),
+    "n must be at least 1; got -1": lambda: planning.sampled(ACTOR, -1),
     "number of observations must be": lambda: planning.replayed(
         np.zeros((3, 2)), np.zeros((3, 1)), 4
     ),

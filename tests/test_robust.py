@@ -208,7 +208,7 @@ def compare(name: str, rows: int = 64, **changes) -> None:
     run = Run(
         "Reach", "smoke", 0, Path("x"), agent=name, data="random", changes=changes
     )
-    one, replay, key = run.fresh(), run.collected(), run.keys[1]
+    one, replay, key = run.fresh(), run.replay(), run.keys[1]
     many, data = everywhere((one, replay))
     program = updates.lower(many, data, 1, key=key).compile()
     share = -(-rows // jax.device_count())
@@ -216,7 +216,7 @@ def compare(name: str, rows: int = 64, **changes) -> None:
     assert f"f32[{rows},7]" not in program.as_text()
     sample = jax.jit(replay.sample, static_argnums=(1, 2))
     for step in range(3):
-        batch = sample(jax.random.fold_in(key, step), rows, run.settings.gamma)
+        batch = sample(jax.random.fold_in(key, step), rows, run.config.gamma)
         if name == "crl" and step == 0:
             check_negatives(one, batch, float(program(many, data, key=key)[1]["loss"]))
         one, want = one.update(batch)

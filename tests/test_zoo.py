@@ -147,8 +147,7 @@ def test_an_agent_that_ships_does_what_its_manifest_says(name, monkeypatch):
     monkeypatch.undo()
     run, agent = zoo.load(name)
     manifest = json.loads((zoo.FOLDER / f"{name}.json").read_text())
-    policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
-    tried = run.episodes(policy, 64, length, seed=40_000)
+    tried = run.env.episodes(run.policy(agent, run.env.judged), 64, seed=40_000)
     low, high = wilson(int(tried.at_end.sum()), 64, level=0.999)
     assert low <= manifest["at_end"] <= high
     assert manifest["at_end"] > 0.7

@@ -1,6 +1,7 @@
 """What the agents share: settings, spaces, and slow copies of networks."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -16,7 +17,7 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Config:
     """Settings of every agent. Defaults are the paper's where it states them."""
 
     gamma: float = 0.99
@@ -50,12 +51,12 @@ class Settings:
             raise ValueError("hidden must hold one width or more; got none")
 
     @property
-    def sizes(self) -> dict:
-        """What every network is told."""
+    def network(self) -> dict:
+        """Arguments of every network."""
         names = ("hidden", "layer_norm", "tower")
         return {name: getattr(self, name) for name in names}
 
-    def shaken(self, batch: Batch, key: PRNGKeyArray) -> Batch:
+    def augment(self, batch: Batch, key: PRNGKeyArray) -> Batch:
         """The batch with its pictures shifted, each by itself."""
         keys = jax.random.split(key, len(batch))
         parts = zip(keys, batch, strict=True)
@@ -71,7 +72,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class CriticSettings(Settings):
+class CriticConfig(Config):
     """Settings of the agents whose critic is f(s, a, g) = energy(phi(s, a), psi(g))."""
 
     energy: str = "dot"
@@ -91,6 +92,22 @@ class CriticSettings(Settings):
         checks.at_least("repr_dim", self.repr_dim, 1)
         checks.at_least("entropy", self.entropy, 0)
         check_share("bc", self.bc)
+
+
+class Recipe(NamedTuple):
+    """What a training must know of an agent; each agent's file ends with its own."""
+
+    agent: type
+    """The agent: it has `create`, `update` and `act`."""
+    config: type[Config]
+    """Its settings."""
+    tuned: dict[str, dict[str, Any]]
+    """Settings that made it learn, by what it learns from. ``all`` holds everywhere;
+    ``random``, ``own``, ``play`` and ``noisy`` name data; ``near play`` is added where
+    a run goes on collecting after play, or learns play from pictures; ``pixels`` is
+    added wherever it sees pictures."""
+    needs_success: bool = False
+    """Does `create` take `success(achieved, desired)`, which goals are reached?"""
 
 
 def check_share(name: str, value: float) -> None:

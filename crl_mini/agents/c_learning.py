@@ -19,7 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from crl_mini import checks
-from crl_mini.agents.base import CriticSettings, Metrics, polyak
+from crl_mini.agents.base import CriticConfig, Metrics, Recipe, polyak
 from crl_mini.agents.crl import CRL
 from crl_mini.critic import Critic, paired, pairwise
 from crl_mini.encoders import Seeing, Spec
@@ -29,7 +29,7 @@ LARGEST = 20.0  # of the weights, as in the original
 
 
 @dataclass(frozen=True)
-class CLearningConfig(CriticSettings):
+class CLearningConfig(CriticConfig):
     """Settings of :class:`CLearning`. Defaults are the paper's where it states them."""
 
     tau: float = 0.005
@@ -157,7 +157,7 @@ class CLearning(CRL):
     @jax.jit
     def update(self, batch: Batch) -> tuple["CLearning", Metrics]:
         """One gradient step of critic and actor, then one of the target towards it."""
-        batch = self.config.shaken(batch, self.random(2))
+        batch = self.config.augment(batch, self.random(2))
         fit = jax.value_and_grad(critic_loss, has_aux=True)
         weights = self.weights(batch)
         (loss, more), grads = fit(self.critic, batch, weights, self.config)
@@ -179,3 +179,17 @@ class CLearning(CRL):
         s, g = self.target.see(batch.next_s, g)
         phi, psi = self.target.phi(s, a), self.target.psi(g)
         return bootstrap_weights(self.target.logits(phi, psi, pairs=paired))
+
+
+RECIPE = Recipe(
+    CLearning,
+    CLearningConfig,
+    {
+        "all": {"energy": "l2"},
+        "random": {"gamma": 0.98, "learning_rate": 1e-3, "entropy": 0.02},
+        "own": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
+        "play": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
+        "noisy": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
+        "pixels": {"shift": 4, "actor_tower": True},
+    },
+)

@@ -28,14 +28,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
 from crl_mini.actor import Actor, clipped_log_prob
-from crl_mini.agents.base import CriticSettings, Metrics, cloned, specs
+from crl_mini.agents.base import CriticConfig, Metrics, Recipe, cloned, specs
 from crl_mini.critic import Critic, paired
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import Batch
 
 
 @dataclass(frozen=True)
-class CRLConfig(CriticSettings):
+class CRLConfig(CriticConfig):
     """Settings of :class:`CRL`. Defaults are the paper's where it states them."""
 
     loss: str = "nce"
@@ -70,7 +70,7 @@ def actor_loss(
     critic: nnx.Module,
     batch: Batch,
     psi: Float[Array, "B *D"],
-    config: CriticSettings,
+    config: CriticConfig,
     *,
     key: PRNGKeyArray,
     pictures: Batch | None = None,
@@ -109,7 +109,7 @@ class CRL:
     critic plus `entropy` times the policy's entropy is a softmax of the critic.
     """
 
-    config: CriticSettings = field(metadata={"static": True})
+    config: CriticConfig = field(metadata={"static": True})
     critic: nnx.Module
     actor: Actor | None
     optimizer: optax.OptState
@@ -121,7 +121,7 @@ class CRL:
     @classmethod
     def create(
         cls,
-        config: CriticSettings,
+        config: CriticConfig,
         observation_spec: spaces.Space,
         action_spec: spaces.Space,
         *,
@@ -141,21 +141,21 @@ class CRL:
             energy=config.energy,
             repr_dim=config.repr_dim,
             rngs=nnx.Rngs(for_critic),
-            **config.sizes,
+            **config.network,
         )
         actor = None
         if not action.n:
             if not config.actor_tower:
                 observation, goal = critic.observation, critic.goal
             rngs = nnx.Rngs(for_actor)
-            actor = Actor(observation, action, goal, rngs=rngs, **config.sizes)
+            actor = Actor(observation, action, goal, rngs=rngs, **config.network)
         optimizer = config.adam().init((critic, actor))
         return cls(config, critic, actor, optimizer, key, jnp.zeros((), int))
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["CRL", Metrics]:
         """One gradient step of critic and actor on one batch."""
-        batch = self.config.shaken(batch, self.random(2))
+        batch = self.config.augment(batch, self.random(2))
         fit = jax.value_and_grad(critic_loss, has_aux=True)
         (loss, (logits, psi, seen)), grads = fit(self.critic, batch, self.config)
         metrics = {"loss": loss, **logit_metrics(logits)}
@@ -215,3 +215,19 @@ def logit_metrics(logits: Float[Array, "B B"]) -> Metrics:
     first = logits.argmax(1) == jnp.arange(n)
     negative = (logits.sum() - positive.sum()) / (n * (n - 1))
     return {"positive": positive.mean(), "negative": negative, "accuracy": first.mean()}
+
+
+RECIPE = Recipe(
+    CRL,
+    CRLConfig,
+    {
+        "all": {"loss": "symmetric_infonce", "energy": "l2", "logsumexp": 0.1},
+        "random": {"gamma": 0.98, "learning_rate": 3e-3, "entropy": 0.02},
+        "own": {"gamma": 0.97, "learning_rate": 1e-3, "entropy": 0.02},
+        "play": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.1},
+        # Noisy actions say less about other actions: stay nearer to the data.
+        "noisy": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.9},
+        "near play": {"bc": 0.5},
+        "pixels": {"shift": 4, "actor_tower": True},
+    },
+)

@@ -15,12 +15,12 @@ from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from crl_mini.actor import Actor
-from crl_mini.agents.base import Metrics, Settings, specs
+from crl_mini.agents.base import Config, Metrics, Recipe, specs
 from crl_mini.replay import Batch
 
 
 @dataclass(frozen=True)
-class GCBCConfig(Settings):
+class GCBCConfig(Config):
     """Settings of :class:`GCBC`: those of every agent."""
 
 
@@ -59,13 +59,13 @@ class GCBC:
         """
         observation, action, goal = specs(observation_spec, action_spec, goal_spec)
         rngs = nnx.Rngs(key)
-        actor = Actor(observation, action, goal, rngs=rngs, **config.sizes)
+        actor = Actor(observation, action, goal, rngs=rngs, **config.network)
         return cls(config, actor, config.adam().init(actor), key, jnp.zeros((), int))
 
     @jax.jit
     def update(self, batch: Batch) -> tuple["GCBC", Metrics]:
         """One gradient step of the actor on one batch."""
-        batch = self.config.shaken(batch, jax.random.fold_in(self.key, self.step))
+        batch = self.config.augment(batch, jax.random.fold_in(self.key, self.step))
         loss, grads = jax.value_and_grad(cloning_loss)(self.actor, batch)
         changes, optimizer = self.config.adam().update(grads, self.optimizer)
         actor = optax.apply_updates(self.actor, changes)
@@ -77,3 +77,16 @@ class GCBC:
         """Actions (B, A) for states and goals: explored, or with `greedy` the mode."""
         how = {"greedy": greedy, "exploration": self.config.exploration}
         return self.actor.act(s, g, key=key, **how)
+
+
+RECIPE = Recipe(
+    GCBC,
+    GCBCConfig,
+    {
+        "random": {"gamma": 0.98, "learning_rate": 3e-3},
+        "own": {"gamma": 0.97, "learning_rate": 1e-3},
+        "play": {"gamma": 0.97, "learning_rate": 1e-3},
+        "noisy": {"gamma": 0.97, "learning_rate": 1e-3},
+        "pixels": {"shift": 4},
+    },
+)

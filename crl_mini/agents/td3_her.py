@@ -27,8 +27,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from crl_mini import checks
 from crl_mini.actor import DeterministicActor
 from crl_mini.agents.base import (
+    Config,
     Metrics,
-    Settings,
+    Recipe,
     check_share,
     cloned,
     polyak,
@@ -39,7 +40,7 @@ from crl_mini.replay import Batch
 
 
 @dataclass(frozen=True)
-class TD3HERConfig(Settings):
+class TD3HERConfig(Config):
     """Settings of :class:`TD3HER`. Noise is in units of actions in [-1, 1]."""
 
     future: float = 0.5
@@ -210,10 +211,12 @@ class TD3HER:
         """
         all_specs = specs(observation_spec, action_spec, goal_spec)
         key, for_critic, for_actor = jax.random.split(key, 3)
-        critic = QNetworks(*all_specs, rngs=nnx.Rngs(for_critic), **config.sizes)
+        critic = QNetworks(*all_specs, rngs=nnx.Rngs(for_critic), **config.network)
         if not config.actor_tower:
             all_specs = critic.observation, all_specs[1], critic.goal
-        actor = DeterministicActor(*all_specs, rngs=nnx.Rngs(for_actor), **config.sizes)
+        actor = DeterministicActor(
+            *all_specs, rngs=nnx.Rngs(for_actor), **config.network
+        )
         targets = jax.tree.map(jnp.copy, (critic, actor))
         optimizer = config.adam().init((critic, actor))
         step = jnp.zeros((), int)
@@ -224,7 +227,7 @@ class TD3HER:
         """One gradient step of critics and actor, then one of the targets."""
         config, key = self.config, jax.random.fold_in(self.key, self.step)
         reward = reached(self.success, batch.next_g, relabel(batch.g, config.future))
-        batch = config.shaken(batch, jax.random.fold_in(key, 1))
+        batch = config.augment(batch, jax.random.fold_in(key, 1))
         g = relabel(batch.g, config.future)
         next_q = self.next_q(batch, g, key)
         target = td_target(reward, next_q, config.gamma)
@@ -264,3 +267,22 @@ class TD3HER:
             s, g = self.critic.see(s, g)
         std = 0.0 if greedy else self.config.exploration
         return self.actor.noisy(s, g, key=key, std=std)
+
+
+RECIPE = Recipe(
+    TD3HER,
+    TD3HERConfig,
+    {
+        "random": {"gamma": 0.95, "learning_rate": 1e-3, "tau": 0.02},
+        "own": {
+            "gamma": 0.95,
+            "learning_rate": 1e-3,
+            "tau": 0.02,
+            "exploration": 0.3,
+        },
+        "play": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.9},
+        "noisy": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.9},
+        "pixels": {"shift": 4, "actor_tower": True},
+    },
+    needs_success=True,
+)

@@ -1,4 +1,4 @@
-"""Mazes: `GridMaze` has exact answers, `PointMaze` is its continuous form."""
+"""Mazes: `GridMaze` with exact answers, and its continuous form `PointMaze`."""
 
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -80,8 +80,8 @@ def walls_of(name: str) -> Bool[np.ndarray, "H W"]:
 class GridMaze:
     """A maze of cells with five actions and known transitions.
 
-    With probability `slip` the action is replaced by a uniformly random one. Bumping
-    into a wall means staying. States number the free cells in reading order.
+    With probability `slip` a uniformly random action replaces the given one. An action
+    into a wall does not move. States number the free cells in reading order.
     """
 
     name: str = "FourRooms"
@@ -117,19 +117,19 @@ class GridMaze:
 
     def index(self, row: SupportsIndex, col: SupportsIndex) -> int:
         """State number of a free cell."""
-        found = np.flatnonzero((self.cells == (row, col)).all(1))
-        if not len(found):
+        states = np.flatnonzero((self.cells == (row, col)).all(1))
+        if not len(states):
             raise ValueError(f"(row, col) must be a free cell; got ({row}, {col})")
-        return int(found[0])
+        return int(states[0])
 
     @cached_property
     def P(self) -> Float[np.ndarray, "S A S"]:
         """Transition probabilities ``P[s, a, s']``."""
-        states, actions = np.arange(self.n_states), range(self.n_actions)
+        states = np.arange(self.n_states)
         number = np.zeros(self.walls.shape, int)
         number[tuple(self.cells.T)] = states
         P = np.zeros((self.n_states, self.n_actions, self.n_states))
-        for a in actions:
+        for a in range(self.n_actions):
             to = self.cells + self.MOVES[a]
             blocked = self.walls[tuple(to.T)]
             P[states, a, np.where(blocked, states, number[tuple(to.T)])] = 1
@@ -152,7 +152,7 @@ class GridMaze:
         length: int,
         policy: Float[np.ndarray, "S A"] | None = None,
     ) -> tuple[Int[np.ndarray, "N T1"], Int[np.ndarray, "N T"]]:
-        """Episodes of a policy (uniform unless given) from uniformly random starts.
+        """Sample episodes of a policy (uniform unless given) from uniform starts.
 
         Returns states (N, T + 1) and actions (N, T).
         """
@@ -162,17 +162,17 @@ class GridMaze:
         s = rng.integers(self.n_states, size=episodes)
         states, actions = [s], []
         for _ in range(length):
-            a = _draw(rng, policy[s])
-            s = _draw(rng, self.P[s, a])
+            a = _sample(rng, policy[s])
+            s = _sample(rng, self.P[s, a])
             states.append(s)
             actions.append(a)
         return np.stack(states, 1), np.stack(actions, 1)
 
 
-def _draw(
+def _sample(
     rng: np.random.Generator, p: Float[np.ndarray, "N K"]
 ) -> Int[np.ndarray, " N"]:
-    """One category from each row of probabilities."""
+    """Sample one category from each row of probabilities."""
     total = p.cumsum(1)
     total /= total[:, -1:]
     return (rng.random((len(p), 1)) >= total).sum(1)
@@ -198,12 +198,12 @@ def move(
 
 
 def within_reach(achieved_goal, desired_goal):
-    """Is the goal nearer than `RADIUS` cells? For arrays of NumPy and of JAX."""
+    """Whether the goal is nearer than `RADIUS` cells; NumPy or JAX arrays."""
     return ((achieved_goal - desired_goal) ** 2).sum(-1) < RADIUS**2
 
 
 def compute_reward(achieved_goal, desired_goal, info=None):
-    """One where the goal is within reach, else zero; any leading axes."""
+    """Reward 1 where the goal is within reach, else 0; any leading axes."""
     achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
     return within_reach(achieved, desired).astype(np.float32)
 
@@ -235,7 +235,7 @@ def picture(
     position: Float[np.ndarray, "2"],
     goal: Float[np.ndarray, "2"],
 ) -> UInt8[np.ndarray, "Y X 3"]:
-    """A maze from above, about 240 pixels high; the goal is orange, the point blue."""
+    """Picture of a maze from above, about 240 pixels high: orange goal, blue point."""
     size = 240 // len(walls)
     image = np.where(walls[..., None], 90, 245).astype(np.uint8)
     image = np.repeat(image.repeat(size, 0).repeat(size, 1), 3, axis=2)
@@ -258,12 +258,13 @@ class PointMaze(gymnasium.Env):
     compute_reward = staticmethod(compute_reward)
 
     def __init__(self, maze: str = "U", render_mode: str | None = None):
-        self.walls, self.render_mode = walls_of(maze), render_mode
+        self.walls = walls_of(maze)
+        self.render_mode = render_mode
         self.observation_space, self.action_space = _spaces(self.walls)
         self._move = jax.jit(partial(move, jnp.asarray(self.walls)))
 
     def reset(self, *, seed=None, options=None):
-        """Draw a start and a goal."""
+        """Sample a start and a goal."""
         super().reset(seed=seed)
         self._position, self._goal = _places(self.np_random, self.walls, 2)
         return _observe(self._position, self._goal), self._info()
@@ -281,15 +282,15 @@ class PointMaze(gymnasium.Env):
         return {"success": bool(compute_reward(self._position, self._goal))}
 
     def render(self):
-        """The maze from above: see `picture`."""
+        """A picture of the maze from above: see `picture`."""
         return picture(self.walls, self._position, self._goal)
 
 
 class PointMazeVector(gymnasium.vector.VectorEnv):
-    """`num_envs` points in one maze, moved together by one JAX call.
+    """`num_envs` points in one maze; one JAX call moves all of them.
 
-    Episodes all have the same length, so all of them end at once; the step after that
-    resets them (Gymnasium's next-step autoreset).
+    All episodes have the same length and end at the same step; the next step resets
+    them (Gymnasium's next-step autoreset).
     """
 
     metadata = {**PointMaze.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -303,8 +304,10 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         render_mode: str | None = None,
     ):
         checks.at_least("num_envs", num_envs, 1)
-        self.num_envs, self.walls = num_envs, walls_of(maze)
-        self.max_episode_steps, self.render_mode = max_episode_steps, render_mode
+        self.num_envs = num_envs
+        self.walls = walls_of(maze)
+        self.max_episode_steps = max_episode_steps
+        self.render_mode = render_mode
         self.single_observation_space, self.single_action_space = _spaces(self.walls)
         batch = partial(gymnasium.vector.utils.batch_space, n=num_envs)
         self.observation_space = batch(self.single_observation_space)
@@ -312,7 +315,7 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         self._move = jax.jit(partial(move, jnp.asarray(self.walls)))
 
     def reset(self, *, seed=None, options=None):
-        """Draw a start and a goal for every point."""
+        """Sample a start and a goal for every point."""
         super().reset(seed=seed)
         places = _places(self.np_random, self.walls, 2 * self.num_envs)
         self._position, self._goal = np.split(places, 2)
@@ -323,21 +326,23 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         """Move all points once, or reset all if the last step ended the episodes."""
         checks.shaped("actions", actions, (self.num_envs, 2))
         checks.finite("actions", actions)
-        no = np.zeros(self.num_envs, bool)
+        never = np.zeros(self.num_envs, bool)
         if self._t == self.max_episode_steps:
             observation, info = self.reset()
-            return observation, np.zeros(self.num_envs, np.float32), no, no.copy(), info
+            reward = np.zeros(self.num_envs, np.float32)
+            return observation, reward, never, never.copy(), info
         self._t += 1
         self._position = np.asarray(self._move(self._position, np.float32(actions)))
         reward = compute_reward(self._position, self._goal)
-        over = np.full(self.num_envs, self._t == self.max_episode_steps)
-        return _observe(self._position, self._goal), reward, no, over, self._info()
+        truncated = np.full(self.num_envs, self._t == self.max_episode_steps)
+        observation = _observe(self._position, self._goal)
+        return observation, reward, never, truncated, self._info()
 
     def _info(self) -> dict:
         return {"success": compute_reward(self._position, self._goal).astype(bool)}
 
     def render(self) -> UInt8[np.ndarray, "N Y X 3"]:
-        """The maze from above, once for each point: see `picture`."""
+        """A picture of the maze from above for each point: see `picture`."""
         places = zip(self._position, self._goal, strict=True)
         return np.stack([picture(self.walls, *place) for place in places])
 

@@ -1,7 +1,7 @@
 """Pictures of a MuJoCo scene: one ray per pixel, in JAX, without OpenGL.
 
-A picture is a function of the poses of the bodies that can move, 28 bytes a body. What
-cannot move is traced once. Everything is elementwise arithmetic, so it runs inside a
+A picture is a function of the poses of the bodies that can move, 28 bytes a body. The
+other geoms are traced once. Everything is elementwise arithmetic, so it runs inside a
 jitted training step, on a CPU or a GPU, and the same poses give the same bytes.
 """
 
@@ -18,13 +18,13 @@ from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
 from crl_mini import checks
 
-NOTHING = 0xFFFFFF  # the colour where a ray meets nothing, 0xBBGGRR
+NOTHING = 0xFFFFFF  # the colour where a ray hits no geom, 0xBBGGRR
 DIRECTIONAL = 1  # mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-TINY = 1e-12  # instead of a division by zero, where a ray runs along a face or an axis
-SKIN = 1e-5  # metres that a shadow ray has left its surface before it counts
+TINY = 1e-12  # replaces a divisor of zero, where a ray runs along a face or an axis
+SKIN = 1e-5  # metres; a shadow ray ignores hits nearer than this to its surface
 
-# x, y and z apart, each a number or a whole picture (H, W): XLA then makes one fast
-# loop over the pixels.
+# x, y and z as separate entries, each a number or a whole picture (H, W): XLA then
+# makes one fast loop over the pixels.
 Vector = Sequence[Any] | Array
 
 # --- Shapes. In the frame of its geom a ray is the points o + t d, t > 0. A shape is
@@ -43,14 +43,14 @@ def at(t, o: Vector, d: Vector) -> Vector:
 
 
 def slab(h, o, d):
-    """Near and far between two parallel planes, at -h and h on one axis."""
+    """Ends, near and far, of a ray's part between the planes -h and h of one axis."""
     per_d = 1 / jnp.where(d == 0, TINY, d)
     middle, half = -o * per_d, jnp.abs(h * per_d)
     return middle - half, middle + half
 
 
 def within(r, o: Vector, d: Vector):
-    """Near and far within r of the origin: of a ball, or (x and y only) of a tube."""
+    """Ends of a ray's part in a ball of radius r, or, given x and y only, in a tube."""
     per_dd = 1 / jnp.maximum(dot(d, d), TINY)
     middle = -dot(o, d) * per_dd
     closest = at(middle, o, d)
@@ -60,7 +60,7 @@ def within(r, o: Vector, d: Vector):
 
 
 def plane(size: Vector, o: Vector, d: Vector):
-    """z = 0, seen from above; half-sizes x and y, or 0 for no end."""
+    """The plane z = 0, visible from above; half-sizes x and y, 0 for an endless one."""
     near = -o[2] / jnp.where(d[2] == 0, TINY, d[2])
     inside = d[2] < 0
     for half, p in zip(size[:2], at(near, o[:2], d[:2]), strict=True):
@@ -75,7 +75,7 @@ def sphere(size: Vector, o: Vector, d: Vector):
 
 
 def box(size: Vector, o: Vector, d: Vector):
-    """Half-sizes x, y and z: three slabs at once."""
+    """A box with half-sizes x, y and z: the intersection of three slabs."""
     x, y, z = (slab(*axis) for axis in zip(size, o, d, strict=True))
     near = jnp.maximum(jnp.maximum(x[0], y[0]), z[0])
     far = jnp.minimum(jnp.minimum(x[1], y[1]), z[1])
@@ -85,7 +85,7 @@ def box(size: Vector, o: Vector, d: Vector):
 
 
 def cylinder(size: Vector, o: Vector, d: Vector):
-    """Radius and half-length along z: a tube and a slab at once."""
+    """A cylinder, radius and half-length along z: a tube cut by a slab."""
     tube, caps = within(size[0], o[:2], d[:2]), slab(size[1], o[2], d[2])
     near, far = jnp.maximum(tube[0], caps[0]), jnp.minimum(tube[1], caps[1])
     on_cap = near == caps[0]
@@ -95,7 +95,7 @@ def cylinder(size: Vector, o: Vector, d: Vector):
 
 
 def capsule(size: Vector, o: Vector, d: Vector):
-    """Radius and half-length along z: a tube that ends in two balls."""
+    """A capsule, radius and half-length along z: a tube that ends in two balls."""
     r, h = size[0], size[1]
     tube, _ = within(r, o[:2], d[:2])
     z = o[2] + tube * d[2]
@@ -110,7 +110,7 @@ def capsule(size: Vector, o: Vector, d: Vector):
 SHAPES = {f.__name__: f for f in (plane, sphere, capsule, cylinder, box)}
 
 # --- Views. A view is five vectors, (5, 3): the eye's position; the ray through the
-# middle of the picture; what one unit to the right, and one unit up, adds to the ray;
+# middle of the picture; the ray's change for one unit to the right, and one unit up;
 # the direction towards the light.
 IS_POINT = np.array([[1.0], [0], [0], [0], [0]], np.float32)  # the rest are directions
 
@@ -125,10 +125,10 @@ def seen_from(
 
 
 class Hit(NamedTuple):
-    """What the rays of a picture meet first."""
+    """The first geom that each ray of a picture hits."""
 
-    depth: Float[Array, "H W"]  # metres from the camera, along its axis; inf: nothing
-    geom: Int[Array, "H W"]  # MuJoCo's number; -1: nothing
+    depth: Float[Array, "H W"]  # metres from the camera, along its axis; inf: no geom
+    geom: Int[Array, "H W"]  # MuJoCo's number; -1: no geom
     colour: UInt32[Array, "H W"]  # 0xBBGGRR
     cosine: Float[Array, "H W"]  # of the angle of the light to the normal, at least 0
 
@@ -136,7 +136,7 @@ class Hit(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Geoms:
-    """G geoms, and where they sit on their bodies."""
+    """G geoms and their poses on their bodies."""
 
     kinds: tuple[str, ...] = field(metadata={"static": True})
     numbers: tuple[int, ...] = field(metadata={"static": True})  # MuJoCo's
@@ -147,7 +147,7 @@ class Geoms:
 
     @classmethod
     def on(cls, bodies: Bool[np.ndarray, " N"], model: Any) -> Geoms:
-        """The visible geoms of those of the model's N bodies that are marked."""
+        """The visible geoms of the marked ones of the model's N bodies."""
         import mujoco
 
         visible = (model.geom_group < 3) & (model.geom_rgba[:, 3] > 0)
@@ -182,13 +182,13 @@ class Geoms:
             yield g, eye, d, light
 
     def trace(self, views: Float[Array, "G 5 3"], x, y, hit: Hit) -> Hit:
-        """What the rays through (x, y) meet first: one of the geoms, or `hit`."""
+        """The first hit of the rays through (x, y): one of the geoms, or `hit`."""
         for g, eye, d, light in self.rays(views, x, y):
             near, normal = SHAPES[self.kinds[g]](self.sizes[g], eye, d)
             cosine = jnp.maximum(dot(normal, light), 0)
-            found = Hit(near, self.numbers[g], self.colours[g], cosine)
+            new = Hit(near, self.numbers[g], self.colours[g], cosine)
             first = (near > 0) & (near < hit.depth)
-            hit = Hit(*(jnp.where(first, *ab) for ab in zip(found, hit, strict=True)))
+            hit = Hit(*(jnp.where(first, *ab) for ab in zip(new, hit, strict=True)))
         return hit
 
     def shade(
@@ -205,10 +205,10 @@ class Geoms:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All that pictures are drawn from, read once from a model.
+    """A model's visible geoms, camera and light: everything that `draw` needs.
 
-    Drawn are the planes, spheres, capsules, cylinders and boxes of the geom groups 0 to
-    2, in their `rgba` unless that is fully transparent; no textures, no gloss.
+    It renders the planes, spheres, capsules, cylinders and boxes of the geom groups 0
+    to 2, in their `rgba` unless that is fully transparent; no textures, no gloss.
     """
 
     bodies: tuple[int, ...] = field(metadata={"static": True})
@@ -281,17 +281,17 @@ class Scene:
     def poses(
         self, xpos: Float[np.ndarray, "B N 3"], xquat: Float[np.ndarray, "B N 4"]
     ) -> Float[np.ndarray, "B K 7"]:
-        """What `draw` needs, and a replay must keep, of MuJoCo's `xpos` and `xquat`."""
+        """Poses of the moving bodies, as `draw` takes them, from `xpos` and `xquat`."""
         rows = list(self.bodies)
         both = np.concatenate([xpos[:, rows], xquat[:, rows]], -1)
         return both.astype(np.float32)
 
     @jax.jit
     def draw(self, poses: Float[Array, "B K 7"]) -> UInt8[Array, "B H W 3"]:
-        """Pictures: red, green and blue, from the bodies' positions and quaternions.
+        """Render pictures, in red, green and blue, of the bodies' poses.
 
-        A body whose pose is not finite is left out; where all are, pictures are black.
-        It takes a batch: under `vmap` the bytes are the same, but it is slow.
+        A body whose pose is not finite is left out; if no pose of the batch is finite,
+        all pictures are black. Under `vmap` the bytes are the same, but it is slow.
         """
         packed = self._each(self._picture, poses)
         return jax.lax.bitcast_convert_type(packed, jnp.uint8)[..., :3]
@@ -300,14 +300,14 @@ class Scene:
     def trace(
         self, poses: Float[Array, "B K 7"]
     ) -> tuple[Float[Array, "B H W"], Int[Array, "B H W"]]:
-        """Metres in front of the camera, and which geom; inf and -1 for nothing."""
+        """Depth in metres along the camera's axis, and geom; inf and -1 for none."""
         return self._each(lambda views: self._hit(views)[:2], poses)
 
     def _each(self, picture, poses):
-        """`picture` of every picture's views, as one loop over all pixels.
+        """Apply `picture` to the views of every entry, as one loop over all pixels.
 
-        XLA merges no work across a branch. Without this one it would merge the loop
-        with whatever uses the pictures, and do it several times over.
+        XLA merges no work across a branch. Without this branch it would merge the loop
+        with the code that uses the pictures, and run it several times.
         """
         checks.shaped("poses", poses, (None, len(self.bodies), 7))
         views = jax.vmap(self.moving.views, (0, None))(poses, self.view)
@@ -323,7 +323,7 @@ class Scene:
         return self.moving.trace(views, self.x, self.y, self.fixed_hit)
 
     def _picture(self, views: Float[Array, "G 5 3"]) -> UInt32[Array, "H W"]:
-        """Lambert's law: ambient light, and directed light times the cosine."""
+        """A picture by Lambert's law: ambient light, directed light times cosine."""
         hit = self._hit(views)
         lit = hit.cosine
         if self.shadows:

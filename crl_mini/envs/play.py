@@ -1,4 +1,4 @@
-"""Behaviour that sees no reward: where the data come from.
+"""Policies that collect data without a reward: random walk, expert and play.
 
 Policies are called as ``policy(s, g, key)`` and return actions (N, A).
 """
@@ -33,8 +33,10 @@ class Wander:
     def __init__(self, action_space: spaces.Box, *, keep: float = 0.8, seed: int):
         if not 0 <= keep < 1:
             raise ValueError(f"keep must lie in [0, 1); got {keep}")
-        self.space, self.keep = action_space, keep
-        self.rng, self.last = np.random.default_rng(seed), None
+        self.space = action_space
+        self.keep = keep
+        self.rng = np.random.default_rng(seed)
+        self.last = None
 
     def __call__(self, s, g, key) -> Float[np.ndarray, "B A"]:
         """Actions (B, A) for B states."""
@@ -47,25 +49,25 @@ class Wander:
         return new
 
 
-# The scripted expert: where the hand should be next, from state and goal alone.
+# The scripted expert computes the next target of the hand from state and goal alone.
 
-CLOSE = 0.016  # m beside a place, from where the hand may go down
+CLOSE = 0.016  # m, horizontal distance to a place at which the hand may go down
 FREE = 0.11  # m, height at which the empty hand passes over everything
 CARRY = 0.13  # m, height at which a block passes over the walls of the bins
-BEHIND = 0.042  # m from the block's centre to a hand that is about to push it
-TOUCH = 0.03  # m, when it pushes
+BEHIND = 0.042  # m from the block's centre to the hand before a push
+TOUCH = 0.03  # m, the same distance during a push
 REACH = np.array([[-0.15, -0.12, 0.018], [0.15, 0.12, 0.22]])  # of the hand, metres
 
 
 def object_at(task: str, s: Float[np.ndarray, "N S"]) -> Points:
-    """Where the hand has to go to hold the object: the block, or the handle."""
+    """Positions of the object to grasp: the block, or the handle (Reach: the hand)."""
     if task == "Drawer":
         return HANDLE - s[:, OBJECT] * [0, 1, 0]
     return s[:, HAND] if task == "Reach" else s[:, OBJECT]
 
 
 def _over(hand: Points, place: Points, level) -> Points:
-    """The way to a place: up to a level, across, and down."""
+    """Next target of a hand on its way to a place: up to `level`, across, then down."""
     gap = np.abs(place - hand)[:, :2].max(1)
     across = (gap < 2 * CLOSE) | (hand[:, 2] > level - 0.015)
     xy = np.where(across[:, None], place[:, :2], hand[:, :2])
@@ -73,8 +75,9 @@ def _over(hand: Points, place: Points, level) -> Points:
 
 
 def _carry(s, at: Points, to: Points, thick: float, level) -> Float[np.ndarray, "N 4"]:
-    """Grasp what is `at` a place and `thick`, and take it `to` another one."""
-    hand, gap = s[:, HAND], np.abs(at - s[:, HAND])
+    """Actions that grasp an object, `thick` metres wide, and carry it `at` -> `to`."""
+    hand = s[:, HAND]
+    gap = np.abs(at - hand)
     held = (gap.max(1) < 0.02) & (s[:, OPENING] < thick + 0.006)
     there = (gap[:, :2].max(1) < 0.015) & (gap[:, 2] < 0.012)
     free = _over(hand, at, FREE)
@@ -83,14 +86,16 @@ def _carry(s, at: Points, to: Points, thick: float, level) -> Float[np.ndarray, 
 
 
 def _push(s, at: Points, to: Points) -> Float[np.ndarray, "N 4"]:
-    """Push a block along x, then along y, from behind and at half speed."""
-    hand, left = s[:, HAND], (to - at) * [1, 1, 0]
+    """Actions that push a block along x, then along y, from behind at half speed."""
+    hand = s[:, HAND]
+    left = (to - at) * [1, 1, 0]
     at = at * [1, 1, 0] + [0, 0, REST]
     first = np.abs(left[:, :1]) > 0.012
     way = np.sign(left) * np.column_stack([first, ~first, 0 * first])
     ahead = at - hand
     low = hand[:, 2] < 0.035
-    along, aside = (ahead * way).sum(1), np.abs(ahead[:, :2] * (way == 0)[:, :2]).max(1)
+    along = (ahead * way).sum(1)
+    aside = np.abs(ahead[:, :2] * (way == 0)[:, :2]).max(1)
     ready = low & (along > 0.02) & (aside < 0.012)
     touching = (hand[:, 2] < 0.06) & (np.abs(ahead).max(1) < 0.04)
     nearest = np.abs(ahead) == np.abs(ahead[:, :2]).max(1, keepdims=True)
@@ -110,7 +115,7 @@ def expert(
 ) -> Float[np.ndarray, "N 4"]:
     """Actions that solve a task: a function of physical states and goals.
 
-    It looks only at the part of the goal that decides success.
+    It reads only the part of the goal that decides success.
     """
     at = object_at(task, s)
     if task == "Reach":
@@ -125,16 +130,17 @@ def expert(
 class Expert:
     """The scripted expert as a policy for the simulations of `env`.
 
-    It reads their physical states and goals, also where the observations are pictures.
+    It reads physical states and goals, even if the observations are pictures.
     """
 
     def __init__(self, env: TabletopVector, *, noise: float = 0.0, seed: int = 0):
         checks.at_least("noise", noise, 0)
-        self.env, self.noise = env.unwrapped, noise
+        self.env = env.unwrapped
+        self.noise = noise
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, s, g, key) -> Float[np.ndarray, "N 4"]:
-        """Actions (N, 4), with noise; half of it on the gripper, that it may hold."""
+        """Noisy actions (N, 4); the gripper gets half the noise, so that it holds."""
         a = np.clip(self.act(self.env.state.astype(float)), -1, 1)
         noise = self.noise * self.rng.standard_normal(a.shape) * [1, 1, 1, 0.5]
         return np.clip(a + noise, -1, 1)
@@ -144,28 +150,30 @@ class Expert:
         return expert(self.env.task.name, state, self.env.goal_state.astype(float))
 
 
-BRING, LEAVE, WANDER, FUMBLE = range(4)  # what a hand at play is up to
+BRING, LEAVE, WANDER, FUMBLE = range(4)  # skills of a hand at play
 CHANCES = {BRING: 0.7, WANDER: 0.15, FUMBLE: 0.15}
 STEPS = {BRING: (30, 60), LEAVE: (5, 9), WANDER: (5, 16), FUMBLE: (5, 16)}
-TIRED = 0.1  # share of tries that may end early, so that blocks are dropped
-FUMBLING = 0.02  # m, standard deviation of its places around the object
+TIRED = 0.1  # share of attempts that may end early, so that blocks are dropped
+FUMBLING = 0.02  # m, standard deviation of a fumbling hand around the object
 
 
 class Play(Expert):
     """Goal-free play: bring the object somewhere, leave it, wander, fumble.
 
-    Places are those where the task may start or end, so the data hold what every goal
-    needs, but nothing in them says which goal, if any, was meant.
+    Places come from the boxes where the task may start or end. So the data hold what
+    every goal needs, but they do not say which goal, if any, was meant.
     """
 
     def __init__(self, env: TabletopVector, *, noise: float = 0.3, seed: int = 0):
         super().__init__(env, noise=noise, seed=seed)
         n, size = self.env.num_envs, len(self.env.task.entries)
-        self.skill, self.left = np.full(n, WANDER), np.zeros(n, int)
-        self.goal, self.grip = np.zeros((n, size)), np.zeros(n)
+        self.skill = np.full(n, WANDER)
+        self.left = np.zeros(n, int)  # steps of the skill
+        self.goal = np.zeros((n, size))
+        self.grip = np.zeros(n)
 
     def act(self, state: Float[np.ndarray, "N S"]) -> Float[np.ndarray, "N 4"]:
-        """Go on with what each hand is up to, or think of something else."""
+        """Actions of each hand's skill; a hand that has finished chooses a new one."""
         for i in np.flatnonzero(self.left <= 0).tolist():
             self._choose(i, state[i])
         brought = expert(self.env.task.name, state, self.goal)
@@ -179,7 +187,7 @@ class Play(Expert):
         return np.where(bringing[:, None], brought, moved)
 
     def _choose(self, i: int, state: Float[np.ndarray, " S"]) -> None:
-        """Something new to do for simulation i."""
+        """Choose the next skill of simulation i, and its goal."""
         rng, task = self.rng, self.env.task
         skill = LEAVE
         if self.skill[i] != BRING:
@@ -187,7 +195,8 @@ class Play(Expert):
         low, high = STEPS[skill]
         if skill == BRING and rng.random() < TIRED:
             low = 0
-        self.skill[i], self.left[i] = skill, rng.integers(low, high)
+        self.skill[i] = skill
+        self.left[i] = rng.integers(low, high)
         self.grip[i] = 1 if skill == LEAVE else rng.uniform(-1, 1)
         boxes = (task.start, *task.ends)
         if skill == BRING:

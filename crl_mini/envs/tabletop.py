@@ -7,7 +7,7 @@ MuJoCo is imported where it is used, so that the rest of the library works witho
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import gymnasium
@@ -30,7 +30,7 @@ HANDLE = np.array([0.0, -0.015, 0.037])  # of the closed drawer
 GRIP = 0.016  # m, thickness of the handle
 PIXELS = 64  # side of a picture
 
-#: Entry of a state: its lowest and highest value and what it is, all in metres.
+#: Entry of a state: its lowest and highest value in metres, and its meaning.
 ENTRIES = {
     "hand_x": (-0.16, 0.16, "point between the fingertips, to the right"),
     "hand_y": (-0.13, 0.13, "the same, away from the camera"),
@@ -45,7 +45,7 @@ HAND_ENTRIES = ("hand_x", "hand_y", "hand_z", "opening")
 BLOCK_ENTRIES = (*HAND_ENTRIES, "block_x", "block_y", "block_z")
 HAND, OPENING, OBJECT = slice(0, 3), 3, slice(4, None)  # parts of a state
 
-# Where things start and goals are: (low, high) corners of boxes.
+# Boxes of start and goal positions: (low, high) corners.
 AIR = ((-0.12, -0.09, 0.11), (0.12, 0.09, 0.2))
 SPACE = ((-0.12, -0.09, 0.03), (0.12, 0.09, 0.2))
 TABLE = ((-0.09, -0.07, REST), (0.09, 0.07, REST))
@@ -59,7 +59,7 @@ TURN = 0.3  # rad, the block's largest turn at the start
 
 @dataclass(frozen=True)
 class Task:
-    """What a task keeps of the scene, and where it starts and ends."""
+    """A task: its part of the scene, and the distributions of its starts and goals."""
 
     name: str
     keep: tuple[str, ...]
@@ -69,19 +69,19 @@ class Task:
     part: slice
     """Entries that decide success."""
     tolerance: float
-    """The goal is reached nearer than this, in metres."""
+    """Distance in metres below which the goal is reached."""
     start: tuple
-    """Box of the object's place at the start (Reach: of the hand's)."""
+    """Box of the object's start position (Reach: the hand's)."""
     ends: tuple
-    """Boxes of its place in the goal; one is drawn."""
+    """Boxes of its goal position; one is sampled."""
     hand: Callable
-    """(place, from where) -> the hand's position and opening in the goal."""
+    """(goal position, start position) -> position and opening of the goal's hand."""
     length: int = 100
     """Steps of an episode."""
     lift: float = 0.0
-    """Height that a mixed goal may have above the straight way, in metres."""
+    """Largest height of a mixed goal above the straight way, in metres."""
     closed: bool = False
-    """Are the fingers kept closed?"""
+    """Whether the fingers stay closed."""
 
     @cached_property
     def model(self):
@@ -96,15 +96,15 @@ class Task:
 
     @property
     def bounds(self) -> tuple[Float32[np.ndarray, " S"], Float32[np.ndarray, " S"]]:
-        """Lowest and highest states."""
+        """Lowest and highest value of each entry."""
         low, high = np.float32([ENTRIES[e][:2] for e in self.entries]).T
         return low, high
 
-    def draw_start(self, goals: str, rng: np.random.Generator) -> State:
+    def sample_start(self, goals: str, rng: np.random.Generator) -> State:
         """The start of an episode: the hand in the air, the object at rest.
 
-        Where goals are ``mixed``, a hand that has to grasp a block starts on the way
-        from there to it, across and then down: often with the fingers around it.
+        With ``mixed`` goals, a hand that has to grasp a block starts on its way across
+        and down to the block, often with the fingers around it.
         """
         place = rng.uniform(*self.start)
         if self.part == HAND:
@@ -116,12 +116,12 @@ class Task:
             hand = place + np.array([across, across, u**2]) * (hand - place)
         return np.array([*hand, 0 if self.closed else OPEN, *place])
 
-    def draw_goal(self, start: State, goals: str, rng: np.random.Generator) -> State:
-        """The state with the task done, and the hand where it would then be.
+    def sample_goal(self, start: State, goals: str, rng: np.random.Generator) -> State:
+        """A goal state: the task done, and the hand where it would then be.
 
-        Goals are never reached at the start. ``final`` is the distribution of every
-        evaluation. A ``mixed`` goal lies at a uniform fraction of the way to a final
-        one, in the air where the object has to be lifted: easier, to collect data.
+        Goals are never reached at the start. Every evaluation uses ``final`` goals. A
+        ``mixed`` goal is easier, to collect data: it lies at a uniform fraction of the
+        way to a final one, in the air if the object has to be lifted.
         """
         place = here = start[self.part]
         while np.linalg.norm(place - here) < self.tolerance:
@@ -134,9 +134,9 @@ class Task:
         return np.array([*self.hand(place, here), *object_])
 
     def succeeded(self, state, goal):
-        """Is the part of the state that the task is about near the goal's?
+        """Whether the entries that decide success are near the goal's.
 
-        For arrays of NumPy and of JAX alike.
+        It takes NumPy or JAX arrays with any leading axes.
         """
         gap = (state - goal)[..., self.part]
         return (gap**2).sum(-1) < self.tolerance**2
@@ -151,7 +151,7 @@ def _around(place, start):
 
 
 def _behind(place, start):
-    """Closed fingers touch the face of the block that was pushed last, along y."""
+    """Closed fingers at the face of the block that the last push, along y, touched."""
     side = np.sign(place[1] - start[1])
     return [place[0], place[1] - side * (REST + 0.01), REST, 0]
 
@@ -160,7 +160,7 @@ def _at_handle(place, start):
     return [HANDLE[0], HANDLE[1] - place[0], HANDLE[2], GRIP]
 
 
-BLOCK_TASK = {"entries": BLOCK_ENTRIES, "part": OBJECT, "tolerance": 0.05}
+BlockTask = partial(Task, entries=BLOCK_ENTRIES, part=OBJECT, tolerance=0.05)
 TASKS = {
     task.name: task
     for task in (
@@ -175,31 +175,28 @@ TASKS = {
             ends=(SPACE,),
             hand=_itself,
         ),
-        Task(
+        BlockTask(
             "Push",
             keep=("rim", "glass", "block"),
             start=TABLE,
             ends=(TABLE,),
             hand=_behind,
             closed=True,
-            **BLOCK_TASK,
         ),
-        Task(
+        BlockTask(
             "PickPlace",
             keep=("rim", "glass", "block"),
             start=TABLE,
             ends=(ABOVE,),
             hand=_around,
-            **BLOCK_TASK,
         ),
-        Task(
+        BlockTask(
             "BinPick",
             keep=("bins", "glass", "block"),
             start=RED,
             ends=(BLUE, GREEN),
             hand=_around,
             lift=0.12,
-            **BLOCK_TASK,
         ),
         Task(
             "Drawer",
@@ -220,19 +217,19 @@ OBS_TYPES = ("state", "pixels", "poses")
 class TabletopVector(gymnasium.vector.VectorEnv):
     """`num_envs` simulations of one task in one ``mujoco.batch.Batch``.
 
-    Simulation i of seed s is the single environment of seed s + i. All episodes have
-    one length, so all end at once; the step after that resets them (Gymnasium's
-    next-step autoreset).
+    Simulation i of seed s equals the single environment of seed s + i. All episodes
+    have the same length and end at the same step; the next step resets them
+    (Gymnasium's next-step autoreset).
 
     ``obs_type="state"``: `ENTRIES` in metres, the achieved goal is the whole state.
     ``obs_type="pixels"``: a picture (64, 64, 3) of it. A state holds what one picture
-    shows: no velocities, because the hand follows its target within a step, and not how
-    the block is turned, because all its sides are alike. ``obs_type="poses"``: what
-    `pictures.draw` makes that picture of, (K, 7) for the K bodies that move.
+    shows. It omits velocities, because the hand follows its target within a step, and
+    the turn of the block, because all its sides are alike. ``obs_type="poses"``: the
+    poses (K, 7) of the K moving bodies, from which `pictures.draw` renders the picture.
 
     Actions: the hand moves by 2 cm times (dx, dy, dz), and the fingers go to
-    (1 + gripper) x 4 cm apart; in Push they stay closed. Larger actions are clipped,
-    NaNs and other shapes refused.
+    (1 + gripper) x 4 cm apart; in Push they stay closed. Larger actions are clipped.
+    Errors: ``ValueError`` for NaNs and for other shapes.
     """
 
     metadata = {
@@ -272,9 +269,13 @@ class TabletopVector(gymnasium.vector.VectorEnv):
                 f"render_mode must be one of None, rgb_array; got {render_mode!r}"
             )
         checks.one_of("task", task, TASKS)
-        self.task, self.obs_type, self.goals = TASKS[task], obs_type, goals
-        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
-        self.render_mode, self.width, self.height = render_mode, width, height
+        self.task = TASKS[task]
+        self.obs_type = obs_type
+        self.goals = goals
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.render_mode = render_mode
+        self.width, self.height = width, height
         self.model = self.task.model
         self._batch = Batch(self.model, nsim=num_envs, nthread=nthread)
         fields = ("qpos", "ctrl", "xpos", "xquat")
@@ -303,11 +304,11 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     def _scene(self, size: tuple[int, int]):
         from crl_mini.envs.pixels import Scene
 
-        return Scene.of(self.model, size=size, shadows=True)  # they tell heights
+        return Scene.of(self.model, size=size, shadows=True)  # shadows show heights
 
     @property
     def state(self) -> Float32[np.ndarray, "N S"]:
-        """Physical state now, also where the observations are pictures."""
+        """Current physical state, even if the observations are pictures."""
         q = self._qpos
         parts = (q[:, :3], q[:, 3:4] + q[:, 4:5], q[:, 5:8])
         state = np.concatenate(parts, 1, dtype=np.float32)
@@ -333,64 +334,66 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self._batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
 
     def reset(self, *, seed=None, options=None):
-        """Draw a start and a goal for every simulation, each from its own generator."""
+        """Sample start and goal of every simulation, each with its own generator."""
         super().reset(seed=seed)
         if seed is not None or self._rngs is None:
             first = self.np_random_seed if seed is None else seed
-            ours = range(self.num_envs)  # Gymnasium's own seeds exceed 64 bits
-            self._rngs = [np.random.default_rng(first + i) for i in ours]
+            seeds = [first + i for i in range(self.num_envs)]  # above 64 bits too
+            self._rngs = [np.random.default_rng(seed) for seed in seeds]
         return self.begin(self._rngs)
 
     def begin(self, rngs: list[np.random.Generator]):
         """Start episodes with the given generators, one a simulation."""
-        starts = np.stack([self.task.draw_start(self.goals, rng) for rng in rngs])
+        starts = np.stack([self.task.sample_start(self.goals, rng) for rng in rngs])
         goals = [
-            self.task.draw_goal(start, self.goals, rng)
+            self.task.sample_goal(start, self.goals, rng)
             for start, rng in zip(starts, rngs, strict=True)
         ]
         turns = [rng.uniform(-TURN, TURN) for rng in rngs]
         self._place(np.stack(goals))
         self.goal_state = self.state
-        self._goal = self._look()
+        self._goal = self._observation()
         self._goal_bodies = self._xpos.copy(), self._xquat.copy()
         self._place(starts, turns)
         self._t = 0
         return self._observe(), self._info()
 
     def step(self, actions):
-        """Act for 0.05 s, or reset if the last step ended the episodes."""
+        """Act for 0.05 s, or reset all if the last step ended the episodes."""
         import mujoco
 
         checks.shaped("actions", actions, (self.num_envs, 4))
         checks.finite("actions", actions)
-        no = np.zeros(self.num_envs, bool)
+        never = np.zeros(self.num_envs, bool)
         if self._t == self.max_episode_steps:
             observation, info = self.begin(self._rngs)
-            return observation, np.zeros(self.num_envs, np.float32), no, no.copy(), info
+            reward = np.zeros(self.num_envs, np.float32)
+            return observation, reward, never, never.copy(), info
         self._t += 1
         self._control(np.clip(actions, -1, 1))
         self._batch.step(nstep=SUBSTEPS, stage=mujoco.mjtStage.mjSTAGE_POS)
         observation, info = self._observe(), self._info()
         reward = self.compute_reward(observation["achieved_goal"], self._goal, info)
-        over = np.full(self.num_envs, self._t == self.max_episode_steps)
-        return observation, reward, no, over, info
+        truncated = np.full(self.num_envs, self._t == self.max_episode_steps)
+        return observation, reward, never, truncated, info
 
     def _control(self, a: Float[np.ndarray, "N 4"]) -> None:
         """Move the hand's targets, never more than a step ahead of the hand."""
-        hand, low, high = self._qpos[:, :3], *self.model.actuator_ctrlrange[:3].T
+        hand = self._qpos[:, :3]
+        low, high = self.model.actuator_ctrlrange[:3].T
         target = self._ctrl[:, :3] + STEP * a[:, :3]
         target = np.clip(target, hand - STEP, hand + STEP)
         self._ctrl[:, :3] = np.clip(target, low, high)
         opening = 0 * a[:, 3:] if self.task.closed else OPEN * (1 + a[:, 3:]) / 2
         self._ctrl[:, 3:] = opening / 2
 
-    def _look(self) -> np.ndarray:
+    def _observation(self) -> np.ndarray:
         if self.obs_type == "pixels":
             return np.asarray(self.pictures.draw(self.poses))
         return self.state if self.obs_type == "state" else self.poses
 
     def _observe(self) -> dict[str, np.ndarray]:
-        now = self._look()
+        now = self._observation()
         return {
             "observation": now,
             "achieved_goal": now.copy(),
@@ -401,10 +404,10 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         return {"success": self.task.succeeded(self.state, self.goal_state)}
 
     def compute_reward(self, achieved_goal, desired_goal, info=None):
-        """One where the goal is reached, else zero; any leading axes.
+        """Reward 1 where the goal is reached, else 0; any leading axes.
 
-        A state is compared by the entries that the task is about. Of two pictures, or
-        of poses, all that can be said without the state is whether they are the same.
+        States are compared by the entries that decide success. Pictures and poses come
+        without a state and count as reached only if they are equal.
         """
         achieved, desired = np.asarray(achieved_goal), np.asarray(desired_goal)
         if self.obs_type == "state":
@@ -414,11 +417,11 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         return (achieved == desired).all(axes).astype(np.float32)
 
     def render(self) -> UInt8[np.ndarray, "N H W 3"]:
-        """Pictures of all simulations in the given size."""
+        """Pictures of all simulations, of the size given at the start."""
         return self._film(self._xpos, self._xquat)
 
     def render_goals(self) -> UInt8[np.ndarray, "N H W 3"]:
-        """Pictures of all goals in the given size."""
+        """Pictures of all goals, of the size given at the start."""
         return self._film(*self._goal_bodies)
 
     def _film(self, xpos, xquat) -> UInt8[np.ndarray, "N H W 3"]:
@@ -443,19 +446,19 @@ class Tabletop(gymnasium.Env):
         self.compute_reward = self.sims.compute_reward
 
     def reset(self, *, seed=None, options=None):
-        """Draw a start and a goal."""
+        """Sample a start and a goal."""
         super().reset(seed=seed)
         observation, info = self.sims.begin([self.np_random])
         return _first(observation), _first(info)
 
     def step(self, action):
-        """Move for 0.05 s; the reward is for the state after it."""
+        """Act for 0.05 s; the reward is for the state after it."""
         checks.shaped("action", action, (4,))
         observation, reward, _, _, info = self.sims.step(np.asarray(action)[None])
         return _first(observation), float(reward[0]), False, False, _first(info)
 
     def render(self) -> UInt8[np.ndarray, "H W 3"]:
-        """A picture in the given size."""
+        """A picture of the size given at the start."""
         return self.sims.render()[0]
 
 

@@ -1,4 +1,4 @@
-"""Show the library's source in the book, in JupyterLab and in Colab."""
+"""Display the library's source in the book, in JupyterLab and in Colab."""
 
 import html
 import inspect
@@ -91,7 +91,7 @@ class Source:
 def _name(obj: object) -> str:
     """The dotted name of a function, class or module of crl_mini."""
     if inspect.ismodule(obj):
-        name, module = obj.__name__, obj.__name__
+        name = module = obj.__name__
     else:
         name = getattr(obj, "__qualname__", f"an instance of {type(obj).__qualname__}")
         module = getattr(obj, "__module__", None) if hasattr(obj, "__name__") else None
@@ -113,7 +113,7 @@ def _chapter(obj: object, code: str) -> tuple[str, str] | None:
 
 
 def _link(label: str, stem: str) -> str:
-    """Within the book a page from every folder, elsewhere the repository's."""
+    """URL of an equation: within the book its page, elsewhere the repository's."""
     if "CRL_MINI_BOOK" in os.environ:
         return f"../chapters/{stem}.html#equation-{label}"
     try:

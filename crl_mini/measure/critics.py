@@ -1,4 +1,4 @@
-"""What a critic knows: logits, rankings, retrieval, probes, principal axes."""
+"""Measurements of a critic: logits, rankings, retrieval, probes, principal axes."""
 
 from functools import partial
 from typing import NamedTuple
@@ -33,9 +33,10 @@ def action_plane(
     a: Float[Array, " A"],
     n: int = 21,
 ) -> Float[Array, "n n"]:
-    """Critic of n x n actions in one state: rows and columns set the entries 1 and 0.
+    """Logits of a grid of n x n actions, for one state and one goal.
 
-    Both go from -1 to 1; the other entries are those of `a`.
+    Rows set entry 1 of the action and columns entry 0, from -1 to 1; the other entries
+    are those of `a`.
     """
     ticks = jnp.linspace(-1, 1, n)
     y, x = (part.ravel() for part in jnp.meshgrid(ticks, ticks, indexing="ij"))
@@ -72,9 +73,9 @@ def rank_correlation(
 
 
 def retrieval(logits: Shaped[ArrayLike, "B C"], k: int = 1) -> float:
-    """How often a row's own goal is among its `k` highest logits; by chance k / B.
+    """Share of rows whose own goal is among their `k` highest logits; k / B by chance.
 
-    Ties are broken at random, in expectation: equal logits score exactly k / B.
+    Ties count as if broken at random: equal logits score exactly k / B.
 
     Source: :eq:`retrieval`.
     """
@@ -93,13 +94,13 @@ def linear_probe(
     *,
     ridge: float = 1e-3,
 ) -> Float[np.ndarray, " K"]:
-    """R^2 of the best linear readout of each target, on the rows that are `held_out`.
+    """R^2 of a linear readout of each target, on the `held_out` rows.
 
-    1 is perfect, 0 no better than a constant; it may be negative. Features are
-    standardised by the rows that are fitted; `ridge` > 0 is the penalty on the weights
-    per fitted row. Rows that resemble each other (one episode, one place) belong on
-    one side. Errors: ``ValueError`` for fewer than two rows on a side, or a target
-    that is constant where it is held out.
+    1 is perfect, 0 no better than a constant; it may be negative. The fitted rows
+    standardise the features; `ridge` > 0 is the penalty on the weights per fitted row.
+    Rows that resemble each other (one episode, one place) belong on one side. Errors:
+    ``ValueError`` for fewer than two rows on a side, or a target that is constant over
+    the held-out rows.
 
     Source: :eq:`probe`; Hoerl and Kennard (1970).
     """
@@ -116,7 +117,7 @@ def linear_probe(
 
 
 class Projection(NamedTuple):
-    """A linear map to the k directions in which the points x (N, D) vary most."""
+    """Linear map to the k principal axes, the directions of the largest variance."""
 
     mean: Float[np.ndarray, " D"]
     axes: Float[np.ndarray, "D k"]
@@ -130,7 +131,7 @@ class Projection(NamedTuple):
 def pca(x: Shaped[ArrayLike, "N D"], k: int = 2) -> Projection:
     """Principal axes of points, with the share of their variance along each.
 
-    Each axis points where its largest entry is positive, so that it repeats.
+    The sign of each axis makes its largest entry positive, so that results repeat.
 
     Source: :eq:`pca`; Pearson (1901).
     """
@@ -138,5 +139,6 @@ def pca(x: Shaped[ArrayLike, "N D"], k: int = 2) -> Projection:
     mean = x.mean(0)
     _, sizes, axes = np.linalg.svd(x - mean, full_matrices=False)
     largest = np.take_along_axis(axes, abs(axes).argmax(1)[:, None], 1)
-    axes, share = (axes * np.sign(largest))[:k].T, sizes**2 / (sizes**2).sum()
-    return Projection(mean, axes, share[:k])
+    axes = (axes * np.sign(largest))[:k].T
+    share = sizes[:k] ** 2 / (sizes**2).sum()
+    return Projection(mean, axes, share)

@@ -1,4 +1,4 @@
-r"""Exact answers for tabular problems: the truth that every learned critic is held to.
+r"""Exact answers for tabular problems, the reference for every learned critic.
 
 Arrays are indexed ``[s, a, g]`` and kept in double precision. ``P[s, a, x]`` is the
 probability of moving to state ``x``; a policy ``pi[s, a]`` is a row of probabilities.
@@ -39,15 +39,17 @@ def occupancy_series(
 ) -> Float[np.ndarray, "S A S"]:
     """Discounted occupancy by adding up `n_terms` steps, renormalised to sum to one.
 
-    The naive form: it takes about 10 / (1 - gamma) terms to be accurate. Cut short, it
-    is what an agent sees that samples futures inside an episode of `n_terms` steps.
+    This naive form needs about 10 / (1 - gamma) terms to be accurate. With fewer terms
+    it is the occupancy that an agent estimates if it samples futures inside an episode
+    of `n_terms` steps.
 
     Source: :eq:`occupancy`; Eysenbach et al. (2022), Sec. 3.
     """
     checks.inside("gamma", gamma, 0, 1)
     checks.at_least("n_terms", n_terms, 1)
     P_pi = policy_transitions(P, pi)
-    k_step, total = P, np.zeros_like(P)
+    k_step = P
+    total = np.zeros_like(P)
     for k in range(n_terms):
         total = total + gamma**k * k_step
         k_step = k_step @ P_pi
@@ -75,7 +77,7 @@ def discounted_occupancy(
 def goal_marginal(
     M: Float[np.ndarray, "S A G"], weights: Float[np.ndarray, "S A"]
 ) -> Float[np.ndarray, " G"]:
-    """Distribution of goals p(g) when (s, a) is drawn with the given weights p(s, a).
+    """Distribution of goals p(g) for (s, a) sampled with the weights p(s, a).
 
     Source: :eq:`goal-marginal`.
     """
@@ -85,7 +87,7 @@ def goal_marginal(
 def density_ratio(
     M: Float[np.ndarray, "S A G"], p_g: Float[np.ndarray, " G"]
 ) -> Float[np.ndarray, "S A G"]:
-    """How much likelier is g after (s, a) than on average, p_gamma(g | s, a) / p(g).
+    """How much more likely g is after (s, a) than on average, p_gamma(g | s, a) / p(g).
 
     Source: :eq:`density-ratio`.
     """
@@ -97,15 +99,15 @@ def picture_ratio(
     p_g: Float[np.ndarray, " G"],
     picture: Int[np.ndarray, " G"],
 ) -> Float[np.ndarray, "S A O"]:
-    """Density ratio of pictures of goals, ``picture[g]`` being what g looks like.
+    """Density ratio of pictures of goals, where ``picture[g]`` is the picture of g.
 
-    The mean ratio of all goals that look like it, weighted by p(g). Pictures are
-    numbered from 0, and each of them is seen: p(o) > 0.
+    It is the mean ratio of all goals with the same picture, weighted by p(g). Pictures
+    are numbered from 0, and each of them must occur: p(o) > 0.
 
     Source: :eq:`picture-ratio`.
     """
-    looks = np.eye(picture.max() + 1)[picture]  # (G, O)
-    return (ratio * p_g) @ looks / (p_g @ looks)
+    one_hot = np.eye(picture.max() + 1)[picture]  # (G, O)
+    return (ratio * p_g) @ one_hot / (p_g @ one_hot)
 
 
 def optimal_logits(
@@ -133,7 +135,7 @@ def greedy_policy(q: Float[np.ndarray, "S A G"]) -> Float[np.ndarray, "S G A"]:
 def reach_probability(
     P: Transitions, pi_g: Float[np.ndarray, "S G A"], horizon: int
 ) -> Float[np.ndarray, "S G"]:
-    """Probability of standing on g at any time within `horizon` steps, starting from s.
+    """Probability of reaching g from s within `horizon` steps.
 
     No rollouts: the chain with an absorbing goal is advanced `horizon` times.
 
@@ -150,7 +152,7 @@ def reach_probability(
 def goal_conditioned_q(
     P: Transitions, pi_g: Float[np.ndarray, "S G A"], gamma: float
 ) -> Float[np.ndarray, "S A G"]:
-    """Q-values of a policy that is told the goal, for each goal's `goal_reward`.
+    """Q-values of a goal-conditioned policy, for each goal's `goal_reward`.
 
     Source: :eq:`goal-conditioned-q`.
     """
@@ -184,7 +186,7 @@ def optimal_q(P: Transitions, gamma: float) -> Float[np.ndarray, "S A S"]:
 def backup(
     P: Transitions, pi: Policy, M: Float[np.ndarray, "S A S"], gamma: float
 ) -> Float[np.ndarray, "S A S"]:
-    """One sweep of temporal differences: M anew, from one step and M at the next state.
+    """One temporal-difference update of M, from one step and M at the next state.
 
     Repeated from any start it converges to :func:`discounted_occupancy`; each sweep
     divides the largest error by 1 / gamma or more.
@@ -197,11 +199,11 @@ def backup(
 def monte_carlo_occupancy(
     states: States, actions: Actions, n_states: int, n_actions: int, gamma: float
 ) -> Float[np.ndarray, "S A S"]:
-    """Futures counted inside each trajectory, weighted as `Replay.sample` draws them.
+    """Occupancy estimated by counting the futures inside each trajectory.
 
-    A trajectory is T + 1 states and T actions. Offsets are geometric, truncated at its
-    end and renormalised. Rows ``M[s, a]`` sum to one, or are zero where (s, a) was
-    never recorded.
+    A trajectory is T + 1 states and T actions. The weights are those of
+    `Replay.sample`: offsets are geometric, truncated at the trajectory's end and
+    renormalised. Rows ``M[s, a]`` sum to one, or are zero if (s, a) was never recorded.
 
     Source: :eq:`monte-carlo`.
     """
@@ -219,10 +221,10 @@ def monte_carlo_occupancy(
 def empirical_transitions(
     states: States, actions: Actions, n_states: int, n_actions: int
 ) -> tuple[Transitions, Policy]:
-    """The world and the behaviour as recorded: shares of next states and of actions.
+    """Recorded transitions and behaviour policy: shares of next states and of actions.
 
-    Rows of what was never recorded are zero: there the model ends, and so do the
-    futures that :func:`discounted_occupancy` computes from it.
+    Rows that were never recorded are zero: the model ends there, and so do the futures
+    that :func:`discounted_occupancy` computes from it.
 
     Source: :eq:`empirical`.
     """
@@ -237,5 +239,5 @@ def empirical_transitions(
 def _shares(
     count: Float[np.ndarray, "..."], total: Float[np.ndarray, "..."]
 ) -> Float[np.ndarray, "..."]:
-    """Counts divided by totals, zero where nothing was counted."""
+    """Counts divided by totals; zero where the total is zero."""
     return np.divide(count, total, out=np.zeros_like(count), where=total > 0)

@@ -1,7 +1,7 @@
-"""Acting on a critic alone: the best of some actions, and waypoints for far goals.
+"""Policies from a critic alone: the best of some actions, and waypoints to far goals.
 
-Nothing here looks inside a network: a critic needs `phi`, `psi` and `logits`, and the
-waypoints take arrays. So all of it serves states and pictures alike.
+These functions use only the methods `phi`, `psi` and `logits` of a critic, and the
+waypoints take arrays. So they work with states and with pictures.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ def best_of(
     g: Shaped[Array, "B ..."],
     candidates: Float[Array, "B K A"],
 ) -> Float[Array, "B A"]:
-    """The candidate that the critic likes best, for each state and goal.
+    """The candidate action with the highest logit, for each state and goal.
 
-    Goals and, under `vmap`, the part of phi that sees only states are encoded once.
+    Goals and the part of phi that sees only states are encoded once.
 
     Source: :eq:`best-of`.
     """
@@ -63,8 +63,8 @@ def uniform(size: int, n: int) -> Callable:
     return propose
 
 
-def drawn(actor, n: int) -> Callable:
-    """Propose `n` actions drawn from an actor."""
+def sampled(actor, n: int) -> Callable:
+    """Propose `n` actions sampled from an actor."""
     checks.at_least("n", n, 1)
 
     def propose(s, g, key):
@@ -81,18 +81,19 @@ def replayed(
 ) -> Callable:
     """Propose the actions that were taken in the `n` nearest replayed observations.
 
-    Nearest by Euclidean distance of the observations, whatever their units. Errors:
-    ``ValueError`` unless there is an action for each, and `n` of them.
+    The nearest have the smallest Euclidean distance, in the observations' own units.
+    Errors: ``ValueError`` unless every observation has an action, and for fewer than
+    `n` observations.
     """
     checks.shaped("actions", actions, (len(observations), None))
     checks.at_least("the number of observations", len(observations), n)
     seen = jnp.asarray(observations, float).reshape(len(observations), -1)
-    done = jnp.asarray(actions)
+    taken = jnp.asarray(actions)
 
     def propose(s, g, key):
         x = jnp.asarray(s, float).reshape(len(s), -1)
         gap = (seen**2).sum(1) - 2 * x @ seen.T  # squared distance, less |x|^2
-        return done[jax.lax.top_k(-gap, n)[1]]
+        return taken[jax.lax.top_k(-gap, n)[1]]
 
     return propose
 
@@ -103,9 +104,9 @@ def replayed(
 def distances(
     film: Shaped[np.ndarray, "N T1 ..."], goals: Shaped[np.ndarray, "N ..."]
 ) -> Float[np.ndarray, "N T1"]:
-    """Euclidean distance of every moment of N films to the goal of each.
+    """Euclidean distance of every moment of N films to the film's goal.
 
-    A moment may be a state, a picture or a representation; units are theirs.
+    A moment may be a state, a picture or a representation; the unit is its own.
     """
     checks.shaped("film", film, (len(goals), None, *np.shape(goals)[1:]))
     gap = np.asarray(film, float) - np.asarray(goals, float)[:, None]
@@ -129,9 +130,9 @@ def travel_cost(
 ) -> Float[np.ndarray, "N N"]:
     r"""Cost of going from node s to node w, from the logits ``f[s, a, w]``.
 
-    With optimal logits it is :math:`-\log E[\gamma^T]` in nats, T being the steps that
-    the behaviour needs. Actions are a sample of the behaviour's; one of them, or more,
-    must stay where it is. No cost is below that of one step; the diagonal is 0.
+    With optimal logits it is :math:`-\log E[\gamma^T]` in nats, where the behaviour
+    needs T steps. The actions are a sample of the behaviour's; at least one must stay
+    in place. No cost is below that of one step; the diagonal is 0.
 
     Source: :eq:`travel-cost`.
     """
@@ -145,9 +146,9 @@ def travel_cost(
 
 
 def midpoints(psi: Float[np.ndarray, "N D"]) -> Int[np.ndarray, "N N"]:
-    """The node that is nearest to halfway between each pair, by representation.
+    """The node nearest to the midpoint of each pair, in the space of representations.
 
-    Source: :eq:`midpoint`; Eysenbach et al. (2024), where it is derived for Gaussians.
+    Source: :eq:`midpoint`; Eysenbach et al. (2024), who derive it for Gaussians.
     """
     halves = (psi[:, None] + psi) / 2  # (N, N, D)
     nearest = [((row[:, None] - psi) ** 2).sum(-1).argmin(1) for row in halves]
@@ -157,13 +158,14 @@ def midpoints(psi: Float[np.ndarray, "N D"]) -> Int[np.ndarray, "N N"]:
 def interpolated(
     psi: Float[np.ndarray, "N D"], cost: Float[np.ndarray, "N N"], limit: float
 ) -> Int[np.ndarray, "N N"]:
-    """Waypoints [s, g]: halve the way from the goal until the rest costs `limit`.
+    """Waypoints [s, g]: halve the way from the goal until it costs at most `limit`.
 
-    A half that falls back onto the start is not taken.
+    A midpoint that is the start itself is not used.
 
     Source: :eq:`midpoint`.
     """
-    start, half = np.arange(len(psi))[:, None], midpoints(psi)
+    start = np.arange(len(psi))[:, None]
+    half = midpoints(psi)
     way = np.tile(np.arange(len(psi)), (len(psi), 1))
     for _ in range(len(psi).bit_length()):
         closer = half[start, way]
@@ -182,7 +184,7 @@ def graph_distances(
     Source: :eq:`graph-cost`; Eysenbach et al. (2019).
     """
     checks.at_least("limit", limit, 0)
-    edges = np.where(cost <= limit, cost, 0)  # to SciPy 0 is no edge
+    edges = np.where(cost <= limit, cost, 0)  # SciPy reads 0 as no edge
     return shortest_path(np.ascontiguousarray(edges))
 
 
@@ -191,9 +193,9 @@ def next_nodes(
 ) -> Int[np.ndarray, "B G"]:
     """The first waypoint from each of B states to each of G goals; -1 without a path.
 
-    `cost` leads from the states to the nodes, and what is above `limit` is not trusted;
-    `onward` are the `graph_distances` from there to the goals. Cost 0 is the state
-    itself, and no waypoint.
+    `cost` holds the costs from the states to the nodes; those above `limit` are not
+    trusted. `onward` holds the `graph_distances` from the nodes to the goals. A node at
+    cost 0 is the state itself, which is no waypoint.
 
     Source: :eq:`graph-cost`.
     """

@@ -1,4 +1,4 @@
-"""What networks that look at pictures cost, find alike, and look at."""
+"""Measurements of networks on pictures: cost, nearest neighbours, occlusion."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from crl_mini import checks
 
-GREY = 128  # the level of a patch that hides what is below it
+GREY = 128  # the level of a patch that hides a part of a picture
 
 
 def multiply_adds(
@@ -16,8 +16,8 @@ def multiply_adds(
 ) -> list[int]:
     """Multiply-adds of each convolution for one picture of `side` x `side` pixels.
 
-    `layers` are (channels, kernel, stride), in pixels of their input; each output is a
-    `stride` smaller. Errors: ``ValueError`` where a stride does not divide a side.
+    `layers` are (channels, kernel, stride), in pixels of their input; each divides the
+    side by its stride. Errors: ``ValueError`` where a stride does not divide a side.
 
     Source: :eq:`multiply-adds`.
     """
@@ -34,10 +34,10 @@ def multiply_adds(
 def nearest(
     gaps: Float[np.ndarray, "N N"], k: int, groups: Shaped[np.ndarray, " N"]
 ) -> Int[np.ndarray, "N k"]:
-    """The `k` rows with the smallest gap to each row, those of its own group left out.
+    """The `k` rows with the smallest gap to each row, without those of its own group.
 
-    ``gaps[i, j]`` is how far j is from i, in any unit; of equal ones the first counts.
-    With every row in a group of its own only the row itself is left out. Errors:
+    ``gaps[i, j]`` is the distance from i to j, in any unit; of equal gaps the first
+    wins. If every row is a group of its own, only the row itself is left out. Errors:
     ``ValueError`` where a row has fewer than `k` others.
 
     Source: :eq:`nearest`.
@@ -65,8 +65,9 @@ def occlusion(
 ) -> Float[np.ndarray, "h w"]:
     """How much f falls when one square of the picture turns grey, for each square.
 
-    `f` takes pictures (B, H, W, C) and returns (B,). Positive: the square speaks for
-    the goal. Errors: ``ValueError`` where `side` does not divide the picture's sides.
+    `f` takes pictures (B, H, W, C) and returns (B,). Where the result is positive, the
+    square raises f. Errors: ``ValueError`` where `side` does not divide the picture's
+    sides.
 
     Source: :eq:`occlusion`; Zeiler and Fergus (2014), Sec. 4.2.
     """

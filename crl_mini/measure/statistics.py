@@ -1,4 +1,4 @@
-"""Success rates: their intervals, what seeds add, and which agent is better."""
+"""Success rates: intervals, variance between seeds, and comparisons of agents."""
 
 from collections.abc import Callable
 from itertools import combinations_with_replacement
@@ -14,13 +14,14 @@ from crl_mini import checks
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a success rate from n independent episodes.
 
-    It stays inside [0, 1] and is honest at 0 and n successes. It speaks of one trained
-    policy: seeds, not episodes, are the replicates of a method.
+    It stays inside [0, 1] and has a width at 0 and n successes too. It is about one
+    trained policy: seeds, not episodes, are the replicates of a method.
 
     Source: :eq:`wilson`; Wilson (1927).
     """
     checks.at_least("n", n, 1)
-    z, p = norm.ppf((1 + level) / 2), successes / n
+    z = norm.ppf((1 + level) / 2)
+    p = successes / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     # Rounding must not leave p outside its own interval.
@@ -28,10 +29,10 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def furthest(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " N"]:
-    """How far each of N episodes came through K milestones, in their order.
+    """Number of the last of K ordered milestones that each of N episodes passed.
 
-    K is all the way, 0 nowhere. Who has passed one has passed those before
-    it, too: what a threshold overlooked does not count against an episode.
+    It is K for all of them, 0 for none. An episode that passed a milestone counts as
+    having passed those before it, even if their thresholds missed it.
 
     Source: :eq:`chain`.
     """
@@ -39,10 +40,10 @@ def furthest(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " N"]:
 
 
 def funnel(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " K1"]:
-    """How many of N episodes passed each milestone: N, then K falling counts.
+    """Counts of the N episodes that passed each milestone: N, then K falling counts.
 
-    Each count over the one before it is the chance of one step, given the
-    steps before; the last over the first is their product. Errors:
+    The ratio of a count to the one before it is the conditional success rate of one
+    step; the last count over the first is the product of these rates. Errors:
     ``ValueError`` without episodes.
 
     Source: :eq:`chain`.
@@ -55,7 +56,7 @@ def funnel(milestones: Bool[np.ndarray, "N K"]) -> Int[np.ndarray, " K1"]:
 def iqm(scores: Float[np.ndarray, "R K"]) -> float:
     """Interquartile mean: the mean of the middle half of all R runs x K tasks.
 
-    Of three scores or fewer nothing is cut off: it is their mean.
+    Of three scores or fewer it is the mean of all.
 
     Source: :eq:`iqm`; Agarwal et al. (2021), Sec. 4.3.
     """
@@ -65,10 +66,10 @@ def iqm(scores: Float[np.ndarray, "R K"]) -> float:
 def iqm_interval(
     scores: Float[np.ndarray, "R K"], level: float = 0.95, *, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of the `iqm` when each task's R runs are drawn again.
+    """Percentile interval of the `iqm` over bootstrap resamples of each task's R runs.
 
-    It says how much other seeds would change the number, for the same tasks. From few
-    runs it is too narrow: with one task and three runs it is the lowest to the highest.
+    It estimates how much other seeds would change the number, for the same tasks. From
+    few runs it is too narrow: with one task and three runs it spans all scores.
     Errors: ``ValueError`` for fewer than two runs: one says nothing about others.
 
     Source: :eq:`bootstrap`; Agarwal et al. (2021), Sec. 4.1, stratified bootstrap.
@@ -78,16 +79,21 @@ def iqm_interval(
     def middle(*tasks, axis):
         return trim_mean(np.concatenate(tasks, axis), 0.25, axis)
 
-    settings = {"method": "percentile", "n_resamples": 20_000, "rng": seed}
-    found = bootstrap(scores.T, middle, confidence_level=level, **settings)
-    low, high = found.confidence_interval
+    low, high = bootstrap(
+        scores.T,
+        middle,
+        confidence_level=level,
+        method="percentile",
+        n_resamples=20_000,
+        rng=seed,
+    ).confidence_interval
     return float(low), float(high)
 
 
 def wald(successes: int, n: int) -> tuple[float, float]:
-    """The naive 95 % interval of a rate: it takes the spread at the rate itself.
+    """Naive 95 % interval of a rate, with the standard error at the measured rate.
 
-    At 0 and at n successes it has no width. Here as a warning: use `wilson`.
+    At 0 and at n successes it has no width. It is here as a warning: use `wilson`.
 
     Source: :eq:`wald`.
     """
@@ -102,7 +108,7 @@ def coverage(
     n: int,
     interval: Callable[[int, int], tuple[float, float]] = wilson,
 ) -> Float[np.ndarray, " P"]:
-    """How often ``interval(successes, n)`` holds each true rate, exactly.
+    """Exact probability that ``interval(successes, n)`` contains each true rate.
 
     Source: :eq:`coverage`; Brown et al. (2001).
     """
@@ -114,10 +120,10 @@ def coverage(
 
 
 def seed_variance(rates: Float[np.ndarray, " R"], n: int) -> tuple[float, float]:
-    """Variance of success rates between seeds, and within: from n episodes each.
+    """Variances of success rates between and within seeds, from n episodes each.
 
-    Their sum is the sample variance of the R rates. Both are without bias, so the first
-    may be negative where seeds hardly differ. Errors: ``ValueError`` for fewer than two
+    Their sum is the sample variance of the R rates. Both are unbiased, so the first may
+    be negative if seeds hardly differ. Errors: ``ValueError`` for fewer than two
     seeds or episodes.
 
     Source: :eq:`seed-variance`.
@@ -144,7 +150,7 @@ def better(
 def expected_best(scores: Float[np.ndarray, " N"], n: int) -> float:
     """Mean of the best of n different runs, over all ways to choose them from N.
 
-    Without bias for the best of n fresh runs. Errors: ``ValueError`` for n above N.
+    It is unbiased for the best of n fresh runs. Errors: ``ValueError`` for n above N.
 
     Source: :eq:`expected-best`; Dodge et al. (2019).
     """
@@ -155,18 +161,18 @@ def expected_best(scores: Float[np.ndarray, " N"], n: int) -> float:
 
 
 def resamples(n: int) -> tuple[Int[np.ndarray, "W n"], Int[np.ndarray, " W"]]:
-    """Every way to draw n runs again, up to order: indices, and in how many orders.
+    """All bootstrap resamples of n runs up to order: indices, and numbers of orders.
 
-    There are 10 ways for n = 3 and 92,378 for n = 10, the most allowed.
+    There are 10 for n = 3 and 92,378 for n = 10, the most allowed.
 
     Source: :eq:`bootstrap`.
     """
     checks.at_least("10 minus the number of runs", 10 - n, 0)
     checks.at_least("the number of runs", n, 1)
-    which = np.array(list(combinations_with_replacement(range(n), n)))
-    counts = (which[:, :, None] == np.arange(n)).sum(1)  # (W, n)
-    table = np.array([factorial(k) for k in range(n + 1)])
-    return which, factorial(n) // table[counts].prod(1)
+    indices = np.array(list(combinations_with_replacement(range(n), n)))
+    counts = (indices[:, :, None] == np.arange(n)).sum(1)  # (W, n)
+    factorials = np.array([factorial(k) for k in range(n + 1)])
+    return indices, factorial(n) // factorials[counts].prod(1)
 
 
 def exact_interval(
@@ -174,12 +180,12 @@ def exact_interval(
 ) -> tuple[float, float]:
     """Bootstrap interval of the interquartile mean of n <= 10 runs, exactly.
 
-    `iqm_interval` of one task approaches it as it draws more often.
+    `iqm_interval` of one task approaches it with more resamples.
 
     Source: :eq:`bootstrap`; Efron (1979).
     """
-    which, ways = resamples(len(scores))
-    values = trim_mean(np.asarray(scores, float)[which], 0.25, axis=1)
+    indices, orders = resamples(len(scores))
+    values = trim_mean(np.asarray(scores, float)[indices], 0.25, axis=1)
     ends = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(values, ends, weights=ways, method="inverted_cdf")
+    low, high = np.quantile(values, ends, weights=orders, method="inverted_cdf")
     return float(low), float(high)

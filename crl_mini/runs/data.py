@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile, ZipFile
@@ -17,7 +18,8 @@ from tqdm import tqdm
 from crl_mini import checks
 from crl_mini.devices import memory_gib
 from crl_mini.envs.play import Expert, Play, Wander
-from crl_mini.envs.tabletop import TASKS
+from crl_mini.envs.tasks import SEEN, GoalTask
+from crl_mini.envs.tasks import task as task_of
 from crl_mini.rollouts import rollout
 from crl_mini.runs.files import versions, whole
 
@@ -53,16 +55,16 @@ class Data(NamedTuple):
 
 
 def make(task: str, obs_type: str, n: int) -> gymnasium.vector.VectorEnv:
-    """`n` simulations of a tabletop task."""
-    checks.one_of("task", task, TASKS)
-    return gymnasium.make_vec(f"crl_mini/{task}-v0", num_envs=n, obs_type=obs_type)
+    """`n` simulations of a task that has scripted policies."""
+    checks.one_of("task", task, SEEN)
+    return task_of(task).make(n, obs_type=obs_type)
 
 
 def n_bytes(task: str, obs_type: str, episodes: int) -> int:
     """Memory that the observations of so many episodes take, in bytes."""
     space = make(task, obs_type, 1).single_observation_space["observation"]
     frame = space.dtype.itemsize * math.prod(space.shape)
-    return episodes * (TASKS[task].length + 1) * frame
+    return episodes * (task_of(task).length + 1) * frame
 
 
 def collect(
@@ -122,7 +124,7 @@ def _chunk(about: dict, seed: int, n: int) -> tuple[np.ndarray, ...]:
     else:
         kind = {"play": Play, "expert": Expert}[about["policy"]]
         policy = kind(env, noise=about["noise"], seed=seed)
-    done = rollout(env, policy, TASKS[about["task"]].length, seed=seed)
+    done = rollout(env, policy, task_of(about["task"]).length, seed=seed)
     return done.observations, np.float32(done.actions), done.success
 
 
@@ -173,3 +175,28 @@ def _array(archive: ZipFile, name: str) -> np.ndarray:
             memory[i : i + PIECE] = np.frombuffer(file.read(PIECE), np.uint8)
     whole.flags.writeable = memory.flags.writeable = False
     return np.ndarray(shape, dtype, memory, order="F" if fortran else "C")
+
+
+def load_for(path: Path, env: GoalTask) -> Data:
+    """Read a data file. Errors: ``ValueError`` where it is of other things."""
+    data = load(path)
+    if data.about["task"] != env.name:
+        raise ValueError(
+            f"data must be of {env.name}; {path} is of {data.about['task']}"
+        )
+    if (data.about["obs_type"] == "state") != (env.obs == "state"):
+        has = f"{path} holds {data.about['obs_type']}"
+        raise ValueError(f"data must fit the obs {env.obs}; {has}")
+    return data
+
+
+def check_memory(env: GoalTask, episodes: int, length: int) -> None:
+    """Say how much a replay takes; ``ValueError`` if this machine has less."""
+    with closing(env.make(1)) as one:
+        step = one.single_observation_space["observation"], one.single_action_space
+    per_step = sum(x.dtype.itemsize * math.prod(x.shape) for x in step)
+    need = episodes * (length + 1) * per_step
+    print(f"replay: {episodes:,} episodes, {need / 1e9:,.3f} GB")
+    if need / 2**30 > memory_gib():
+        room = f"{memory_gib():.1f} GiB of memory"
+        raise ValueError(f"the replay must fit into {room}; got {need:,} bytes")

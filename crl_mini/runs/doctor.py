@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from crl_mini.agents.crl import CRL, CRLConfig
+from crl_mini.agents import CRL, CRLConfig
 from crl_mini.devices import CACHE, memory_gib, usable_cores, use_compilation_cache
 from crl_mini.replay import Batch
 from crl_mini.runs.presets import PRESETS
@@ -20,7 +20,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "gymnasium", "anywidget")
 
 #: Work measured once, in units of the updates that `updates_per_second` counts.
 JOBS = {
-    "train --preset cpu, one maze and seed": PRESETS["cpu"]["steps"],
+    "train --preset cpu, one maze and seed": PRESETS["cpu"].steps,
 }
 
 

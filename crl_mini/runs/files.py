@@ -1,4 +1,4 @@
-"""Files of runs and data, and what stands beside every result: device, versions."""
+"""Read and write the files of runs and data; versions of the packages."""
 
 import contextlib
 import csv
@@ -15,23 +15,23 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-REPLAY = "replay/"  # before the names of a replay's arrays in a checkpoint
+REPLAY = "replay/"  # prefix of the names of a replay's arrays in a checkpoint
 
 
 def versions(module: str = "crl_mini") -> dict[str, str]:
-    """Versions of the packages that decide a result, with that of a `module`."""
+    """Versions of the packages that influence a result, and of `module`'s package."""
     names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy", "mujoco")
     owners = packages_distributions().get(module, [])
     return {name: version(name) for name in (*names, *owners)}
 
 
 def text(value: dict) -> bytes:
-    """JSON, indented, with a newline at its end."""
+    """The value as indented JSON, with a newline at the end."""
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def table(rows: list[dict]) -> bytes:
-    """Rows as CSV with a header; what holds a comma is quoted."""
+def csv_text(rows: list[dict]) -> bytes:
+    """Rows as CSV text with a header; values that hold a comma are quoted."""
     out = io.StringIO()
     lines = [rows[0], *(row.values() for row in rows)] if rows else []
     csv.writer(out, lineterminator="\n").writerows(lines)
@@ -39,7 +39,7 @@ def table(rows: list[dict]) -> bytes:
 
 
 def rows_until(path: Path, step: int) -> list[dict[str, str]]:
-    """Rows of a table, up to a step. Errors: ``ValueError`` where one is not whole."""
+    """Rows of a CSV file up to a step. Errors: ``ValueError`` if one is cut off."""
     lines = path.read_text().splitlines(keepends=True)
     rows = [r for r in csv.DictReader(lines) if int(r.get("step") or 0) <= step]
     cut = any(line.count(",") != lines[0].count(",") for line in lines)
@@ -50,7 +50,7 @@ def rows_until(path: Path, step: int) -> list[dict[str, str]]:
 
 
 def parsed(path: Path):
-    """What a JSON file holds. Errors: ``ValueError`` for any other file."""
+    """The content of a JSON file. Errors: ``ValueError`` for any other file."""
     try:
         return json.loads(path.read_text())
     except ValueError as problem:
@@ -59,7 +59,7 @@ def parsed(path: Path):
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that appears whole or not at all, with its folders."""
+    """A path to write to: the file appears at `path` whole or not at all."""
     part = path.with_name(path.name + ".part")
     new = [folder for folder in path.parents if not folder.exists()]
     try:
@@ -71,7 +71,7 @@ def whole(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 remove()
         if getattr(problem, "errno", None) and problem.filename is None:
-            problem.filename = str(path)  # a full disk does not say which file
+            problem.filename = str(path)  # the error of a full disk names none
         raise
 
 
@@ -88,10 +88,10 @@ def dump(agent, replay=None) -> bytes:
 
 
 def load(like, path: Path, prefix: str = ""):
-    """An agent with the arrays of a checkpoint made from one like it.
+    """The agent `like` with the arrays of a checkpoint; its own must have their shapes.
 
-    With the prefix `REPLAY` it is the replay. Errors: ``ValueError`` for a file that
-    is no checkpoint, or of other shapes.
+    With the prefix `REPLAY` it loads the replay. Errors: ``ValueError`` for a file that
+    is no checkpoint, or that holds other shapes.
     """
     try:
         stored = load_file(path)
@@ -105,7 +105,7 @@ def load(like, path: Path, prefix: str = ""):
     }
     own = _arrays(like)
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
-        raise ValueError(f"{path} was made with other networks or sizes than asked for")
+        raise ValueError(f"{path} was made with other networks or sizes than requested")
     leaves = [
         jax.random.wrap_key_data(jnp.asarray(stored[k]))
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -116,7 +116,7 @@ def load(like, path: Path, prefix: str = ""):
 
 
 def _arrays(agent) -> dict[str, jax.Array]:
-    """Name -> array of every leaf; random keys as their integers."""
+    """Array of every leaf by its name; random keys as integers."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(x)
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

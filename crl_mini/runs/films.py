@@ -10,14 +10,12 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, UInt8
 
 from crl_mini import checks
-from crl_mini.envs.tabletop import TASKS as TABLETOP
 from crl_mini.rollouts import rollouts
 from crl_mini.runs.files import write
 from crl_mini.runs.run import Run
 
 SUFFIXES = (".mp4", ".gif")
 EPISODES = 8  # of a film, all at once
-SIDE = 240  # pixels of a tabletop picture
 GAP, SIGN = 6, 4  # pixels around a picture, and of the sign in them
 GREEN = (0, 158, 115)  # the sign: the goal is reached
 
@@ -27,7 +25,7 @@ Film = list[UInt8[np.ndarray, "Y X 3"]]
 def check(run: Run, path: Path) -> None:
     """Raise ``ValueError`` unless a film of this run can be written there."""
     checks.one_of("--video", path.suffix, SUFFIXES)
-    with closing(run.make(1)) as env:
+    with closing(run.env.make(1)) as env:
         if "rgb_array" not in env.metadata.get("render_modes", ()):
             raise ValueError(f"--video needs pictures; {run.task} has no rgb_array")
 
@@ -39,11 +37,11 @@ def save(path: Path, run: Run, agent, n: int, *, seed: int) -> None:
     picture, and what others draw stands alone. All episodes run at once, and the last
     picture stays for a second.
     """
-    size = {"width": SIDE, "height": SIDE} if run.name in TABLETOP else {}
     n = min(n, EPISODES)
-    with closing(run.make(n, render_mode="rgb_array", **size)) as env:
-        policy, length = run.policy(agent, run.judged), run.spec.max_episode_steps
-        film = filmed(env, policy, length, seed=seed)
+    settings = {"render_mode": "rgb_array"} | run.env.filming
+    with closing(run.env.make(n, **settings)) as env:
+        policy = run.policy(agent, run.env.judged)
+        film = filmed(env, policy, run.env.length, seed=seed)
         fps = round(env.metadata.get("render_fps", 20))
     write(path, encoded(film + film[-1:] * fps, path.suffix, fps))
 

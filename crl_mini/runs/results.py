@@ -1,5 +1,6 @@
-"""Recorded results of the longer runs: CSV curves and the manifests beside them."""
+"""Recorded results of the longer runs: CSV curves, and their manifests."""
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -20,7 +21,7 @@ Row = dict[str, str | int | float]
 
 
 def folder() -> Path:
-    """Where the recorded results are."""
+    """Folder of the recorded results. Errors: ``FileNotFoundError`` without one."""
     for path in FOLDERS:
         if path.is_dir():
             return path
@@ -35,10 +36,8 @@ def rows(path: Path) -> list[Row]:
 
 def _number(text: str) -> str | int | float:
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     return text
 
 
@@ -52,38 +51,35 @@ def read(name: str) -> tuple[list[Row], dict]:
 def runs(pattern: str = "*") -> list[dict]:
     """Manifests of recorded runs whose folder matches, in the order of their names.
 
-    Each with its rows as ``curve`` and what it was told as ``config``.
+    Each holds the rows of its metrics as ``curve`` and its configuration as ``config``.
     """
-    found = []
+    manifests = []
     for path in sorted(folder().glob(f"{pattern}/manifest.json")):
-        curve, config = (path.with_name(n) for n in ("metrics.csv", "config.json"))
-        more = {"curve": rows(curve), "config": json.loads(config.read_text())}
-        found.append(json.loads(path.read_text()) | more)
-    return found
+        curve = rows(path.with_name("metrics.csv"))
+        config = json.loads(path.with_name("config.json").read_text())
+        manifest = json.loads(path.read_text())
+        manifests.append(manifest | {"curve": curve, "config": config})
+    return manifests
 
 
 def measure(run: dict) -> str:
-    """What counts as success: ``at_end``, or ``ever`` in mazes and elsewhere.
+    """Name of the measure of success: ``at_end`` where the mode is judged, or ``ever``.
 
-    See `train.Run.judged`: where the mode is judged, the goal has to be held.
+    See `crl_mini.runs.run.Run.judged`: where the mode is judged, the goal must be held.
     """
     return "at_end" if run.get("judged") == "mode" else "ever"
 
 
 def data(run: dict) -> str:
-    """What a run learned from, and how much of it."""
+    """The data of a run in words, with their amount."""
     given, own = run.get("data_episodes"), run.get("collected", 0)
-    parts = []
-    if run["data"] != "own":
-        parts.append(
-            Path(run["data"]).stem + (f", {given:,} episodes" if given else "")
-        )
-    if own or not parts:
-        parts.append(f"own, {own:,} steps")
-    return "; ".join(parts)
+    if run["data"] == "own":
+        return f"own, {own:,} steps"
+    words = Path(run["data"]).stem + (f", {given:,} episodes" if given else "")
+    return f"{words}; own, {own:,} steps" if own else words
 
 
-#: Question -> is a run about it?
+#: Question -> function that says whether a run is about it.
 QUESTIONS = {
     "From play": lambda run: run["data"] == "play" and not run.get("collected"),
     "From random walks and other data": lambda run: (
@@ -96,10 +92,10 @@ QUESTIONS = {
 }
 
 
-def grouped(found: list[dict], *names: str) -> dict[tuple, list[dict]]:
-    """Runs that share what is named: ``task``, ``data``, ``agent``, ``device``."""
+def grouped(runs: list[dict], *names: str) -> dict[tuple, list[dict]]:
+    """Runs by the values of the names: ``task``, ``data``, ``agent``, ``device``."""
     groups = {}
-    for run in found:
+    for run in runs:
         task = run["task"].rpartition(":")[2].removesuffix("-v0")  # without its module
         task += ", pixels" if run.get("obs") == "pixels" else ""
         known = run | {"data": data(run), "task": task}
@@ -107,109 +103,110 @@ def grouped(found: list[dict], *names: str) -> dict[tuple, list[dict]]:
     return groups
 
 
-def scores(found: list[dict]) -> Float[np.ndarray, "R 1"]:
-    """Success of each run of one kind, as its task judges it."""
-    return np.array([[run[measure(run)]] for run in found], float)
+def scores(runs: list[dict]) -> Float[np.ndarray, "R 1"]:
+    """Success of each run, by the `measure` of its task."""
+    return np.array([[run[measure(run)]] for run in runs], float)
 
 
 def steps_to(run: dict, level: float) -> float:
-    """Steps that the agent itself had collected when success first reached `level`.
+    """Steps that the agent had collected at the first evaluation with this success.
 
-    It is 0 where data alone were enough, and NaN where success never got there. It is
-    known at evaluations only.
+    It is 0 if data alone were enough, and NaN if success never reached `level`.
     """
-    rows = (row for row in run["curve"] if row.get(measure(run), -1) >= level)
-    return float(next((row.get("collected", 0) for row in rows), np.nan))
+    enough = (row for row in run["curve"] if row.get(measure(run), -1) >= level)
+    return float(next((row.get("collected", 0) for row in enough), np.nan))
 
 
-def markdown(found: list[dict]) -> str:
+def markdown(runs: list[dict]) -> str:
     """The `summary` and, below it, the `details`."""
-    return f"{summary(found)}\n\n{details(found)}"
+    return f"{summary(runs)}\n\n{details(runs)}"
 
 
-def summary(found: list[dict]) -> str:
+def summary(runs: list[dict]) -> str:
     """One row a task and data, one column an agent: see `middle`."""
-    agents = [agent for agent in AGENTS if (agent,) in grouped(found, "agent")]
+    agents = [agent for agent in AGENTS if (agent,) in grouped(runs, "agent")]
     rows = []
-    for kind, mine in grouped(found, "task", "data").items():
+    for kind, mine in grouped(runs, "task", "data").items():
         of = grouped(mine, "agent")
         cells = [middle(of[agent,]) if (agent,) in of else "" for agent in agents]
-        seeds = " or ".join(str(n) for n in sorted({len(runs) for runs in of.values()}))
+        seeds = " or ".join(str(n) for n in sorted(set(map(len, of.values()))))
         rows.append([*kind, seeds, *cells, cost(mine)])
-    return table(["task", "data", "seeds", *agents, "cost of a run"], rows)
+    return markdown_table(["task", "data", "seeds", *agents, "cost of a run"], rows)
 
 
-def details(found: list[dict]) -> str:
+def details(runs: list[dict]) -> str:
     """One row a task, data and agent: each seed with its 95 % interval, and cost."""
     header = ["task", "data", "agent", "success", "each seed, % (95 % interval)"]
     header += ["IQM (lowest to highest)", "minutes"]
     rows = []
-    for kind, mine in grouped(found, "task", "data", "agent").items():
+    for kind, mine in grouped(runs, "task", "data", "agent").items():
         name = measure(mine[0])
-        ends = ([100 * end for end in run[f"{name}_interval"]] for run in mine)
-        each = [
-            f"{100 * run[name]:.1f} ({low:.0f}\N{EN DASH}{high:.0f})"
-            for run, (low, high) in zip(mine, ends, strict=True)
-        ]
-        means = {"ever": "ever, drawn", "at_end": "at end, mode"}[name]
-        rows.append([*kind, means, ", ".join(each), middle(mine), minutes(mine)])
-    return table(header, rows)
+        seeds = []
+        for run in mine:
+            low, high = (100 * end for end in run[f"{name}_interval"])
+            seeds.append(f"{100 * run[name]:.1f} ({low:.0f}\N{EN DASH}{high:.0f})")
+        success = {"ever": "ever, drawn", "at_end": "at end, mode"}[name]
+        rows.append([*kind, success, ", ".join(seeds), middle(mine), minutes(mine)])
+    return markdown_table(header, rows)
 
 
-def overall(found: list[dict]) -> str:
+def overall(runs: list[dict]) -> str:
     """One row a data and agent, over several tasks: the IQM with its 95 % interval.
 
-    Left out are tasks with fewer seeds than others, and all where only one task or one
-    seed is left.
+    It leaves out tasks with fewer seeds than others, and rows with one task or one
+    seed only.
     """
     rows = []
-    for kind, mine in grouped(found, "data", "agent").items():
-        tasks = grouped(mine, "task")
-        seeds = max(len(runs) for runs in tasks.values())
-        tasks = {task: runs for (task,), runs in tasks.items() if len(runs) == seeds}
+    for kind, mine in grouped(runs, "data", "agent").items():
+        tasks = {task: scores(some) for (task,), some in grouped(mine, "task").items()}
+        seeds = max(map(len, tasks.values()))
+        tasks = {task: x for task, x in tasks.items() if len(x) == seeds}
         if len(tasks) > 1 and seeds > 1:
-            every = np.hstack([scores(runs) for runs in tasks.values()])
+            every = np.hstack(list(tasks.values()))
             interval = share(iqm(every), *iqm_interval(every))
             rows.append([*kind, ", ".join(tasks), str(seeds), interval])
-    return table(["data", "agent", "tasks", "seeds", "IQM (95 % interval)"], rows)
+    header = ["data", "agent", "tasks", "seeds", "IQM (95 % interval)"]
+    return markdown_table(header, rows)
 
 
-def ledger(found: list[dict]) -> str:
+def ledger(runs: list[dict]) -> str:
     """One row a device: runs, and minutes of training, evaluations included."""
     rows = []
-    for (device,), mine in grouped(found, "device").items():
+    for (device,), mine in grouped(runs, "device").items():
         spent = [run["minutes"] for run in mine]
         each = f"{minutes(mine)}, median {np.median(spent):.1f}"
         rows.append([device, f"{len(mine)}", each, f"{sum(spent):,.0f}"])
-    return table(["device", "runs", "minutes of a run", "minutes in all"], rows)
+    return markdown_table(
+        ["device", "runs", "minutes of a run", "minutes in all"], rows
+    )
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def middle(found: list[dict]) -> str:
+def middle(runs: list[dict]) -> str:
     """The interquartile mean of runs of one kind, with the lowest and the highest."""
-    every = scores(found)
+    every = scores(runs)
     if len(every) == 1:
         return f"{every[0, 0]:.1%}"
     return share(iqm(every), every.min(), every.max())
 
 
 def share(value: float, low: float, high: float) -> str:
-    """A share in percent, with its ends in brackets."""
+    """A share in percent, with the ends of its interval in brackets."""
     return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def minutes(found: list[dict]) -> str:
+def minutes(runs: list[dict]) -> str:
     """Minutes of the shortest and of the longest run."""
-    each = [run["minutes"] for run in found]
+    each = [run["minutes"] for run in runs]
     return " to ".join(dict.fromkeys(f"{end:.1f}" for end in (min(each), max(each))))
 
 
-def cost(found: list[dict]) -> str:
-    """The `minutes`, on which devices."""
-    devices = dict.fromkeys(run["device"] for run in found)
-    return f"{minutes(found)} min on {', '.join(devices)}"
+def cost(runs: list[dict]) -> str:
+    """The `minutes` and the devices of runs."""
+    devices = dict.fromkeys(run["device"] for run in runs)
+    return f"{minutes(runs)} min on {', '.join(devices)}"

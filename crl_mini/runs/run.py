@@ -1,80 +1,51 @@
-"""Training: jitted chunks of updates, a progress bar, and runs that can be resumed."""
+"""Runs: trainings kept in a folder, which can be stopped and go on."""
 
-import importlib
 import json
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import jax
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box, Dict, Space
-from gymnasium.vector import VectorEnv
 from jaxtyping import PRNGKeyArray
-from tqdm import tqdm
 
 from crl_mini import checks
 from crl_mini.agents import AGENTS
-from crl_mini.agents.base import Settings
-from crl_mini.devices import device, everywhere, memory_gib, together
-from crl_mini.envs.maze import LENGTHS, within_reach
-from crl_mini.envs.play import Wander
-from crl_mini.envs.tabletop import TASKS as TABLETOP
-from crl_mini.envs.tasks import OURS, TASKS
+from crl_mini.agents.base import Config
+from crl_mini.devices import device, everywhere, together
+from crl_mini.envs import tasks
 from crl_mini.measure.statistics import wilson
 from crl_mini.replay import Replay
-from crl_mini.rollouts import Episodes, rollout, rollouts
-from crl_mini.runs.data import FIRST_SEED, Data, collect
-from crl_mini.runs.data import load as load_data
+from crl_mini.rollouts import Episodes
+from crl_mini.runs import data as data_files
 from crl_mini.runs.files import (
     REPLAY,
+    csv_text,
     dump,
     load,
     parsed,
     rows_until,
-    table,
     text,
     versions,
     write,
 )
 from crl_mini.runs.presets import (
-    MORE,
-    NEAR_PLAY,
-    NETWORKS,
-    NOISY_PLAY,
-    OWN,
-    PIXELS,
-    PLAY,
+    AGENT,
+    BUDGET,
     PRESETS,
-    RANDOM,
-    SETTINGS,
-    SIZES,
+    Budget,
+    budget_of,
+    check_changes,
+    config_of,
 )
-from crl_mini.train import _chunk, _show, train_offline
+from crl_mini.train import train
 
-History = dict[str, np.ndarray]
-
-
-# Runs: a folder with config.json, metrics.csv, checkpoint.safetensors, manifest.json.
-
-MAZES = [f"{OURS}PointMaze-{name}-v0" for name in LENGTHS]
-COPIES = 8  # simulations at a time of an environment that has no vector form
-GOAL_ENV = ("observation", "achieved_goal", "desired_goal")  # parts of an observation
-
-OBS = ("state", "pixels")  # of the tabletop; other tasks show what they show
-NOISY = 0.8  # noise of the data called noisy
-DATA = ("own", "random", "play", "noisy")  # made on the fly; or a file of `collect`
-
-UNKNOWN = {"ever": "", "at_end": ""}  # success where it was not tested
-SHORT_WALK = 50  # steps of a random walk in the mazes, in the preset smoke
-WALK = 200  # and otherwise
+TESTS, FRESH = 10_000, 20_000  # seeds of the goals of tests while training, and after
+NOT_TESTED = {"ever": "", "at_end": ""}  # success in a row of metrics without a test
 
 
 @dataclass(frozen=True)
@@ -89,147 +60,65 @@ class Run:
     """Decides data, networks and batches."""
     out: Path
     """Folder of the run."""
-    agent: str = "crl"
+    agent: str = AGENT
     """A name in `agents.AGENTS`."""
     obs: str = "state"
-    """What the agent sees, of its goals too: a name in `OBS`."""
+    """What the agent sees, of its goals too: a name in `tasks.OBS`."""
     data: str = "own"
-    """A name in `DATA`, or a file made by `collect`."""
+    """A name in the task's `data`, or a file made by `collect`."""
     changes: dict[str, Any] = field(default_factory=dict)
-    """Sizes and settings of the agent that differ from those of preset and data."""
+    """Fields of the budget and settings of the agent that differ from the usual."""
 
     def __post_init__(self):
         checks.one_of("preset", self.preset, PRESETS)
         checks.one_of("agent", self.agent, AGENTS)
         checks.at_least("seed", self.seed, 0)
-        checks.one_of("obs", self.obs, OBS)
-        try:
-            observation, _ = self.spaces
-        except (ImportError, gymnasium.error.Error) as problem:
-            raise ValueError(
-                f"task must be one of {', '.join(TASKS)}, or the id of a Gymnasium "
-                f"environment with goals, module:Name-v0; got {self.task!r}: {problem}"
-            ) from problem
-        if not isinstance(observation, Dict) or not set(GOAL_ENV) <= set(observation):
-            got = list(observation) if isinstance(observation, Dict) else "no Dict"
-            raise ValueError(
-                f"task must observe a Dict of {', '.join(GOAL_ENV)}; got {got}"
-            )
-        if self.obs == "pixels" and self.name not in TABLETOP:
-            allowed = ", ".join(TABLETOP)
-            raise ValueError(f"pixels need one of {allowed}; got {self.task!r}")
-        if not self.spec.max_episode_steps:
-            raise ValueError(f"task must have max_episode_steps; {self.task} has none")
-        self.check_sizes()
-
-    def check_sizes(self) -> None:
-        """Raise ``ValueError`` for unknown settings, wrong types, and odd numbers."""
-        of_agent = {f.name: type(f.default) for f in fields(AGENTS[self.agent][1])}
-        kinds = dict.fromkeys(SIZES, int) | of_agent
-        for name, value in self.changes.items():
-            checks.one_of("a setting", name, kinds)
-            kind = kinds[name]
-            if type(value) not in ((float, int) if kind is float else (kind,)):
-                word = "true or false" if kind is bool else f"of type {kind.__name__}"
-                raise ValueError(f"{name} must be {word}; got {value}")
-        for name, size in self.sizes.items():
-            checks.at_least(name, size, 0 if name in ("steps", "collect") else 1)
-        steps, every = self.sizes["steps"], self.sizes["every"]
-        if steps % min(every, steps or 1):
-            raise ValueError(f"steps must be a multiple of {every}; got {steps}")
-        checks.at_least("steps + collect", steps + self.sizes["collect"], 1)
+        check_changes(self.agent, self.changes)
         checks.at_least("updates after a round", self.updates_of_round, 1)
-        self.settings.adam()  # checks the rest
+        self.config.adam()  # checks the rest
 
     @cached_property
-    def spec(self) -> EnvSpec:
-        """The registered environment that the task names."""
-        module, _, name = self.task.rpartition(":")
-        if module:
-            importlib.import_module(module)
-        if name in TABLETOP:
-            name += "-v0"
-        return gymnasium.spec(OURS + name if name in TASKS else name)
+    def env(self) -> tasks.GoalTask:
+        """The task: what a training must know of the environment."""
+        return tasks.task(self.task, self.obs)
 
     @cached_property
-    def spaces(self) -> tuple[Space, Space]:
-        """Spaces of one observation and of one action."""
-        seen = {"obs_type": self.obs} if self.name in TABLETOP else {}
-        with closing(self.make(1, **seen)) as env:
-            return env.single_observation_space, env.single_action_space
+    def budget(self) -> Budget:
+        """How much of everything, see `presets.budget_of`."""
+        return budget_of(self.preset, self.data, self.obs, self.changes)
 
     @cached_property
-    def scene(self):
-        """What draws the pictures of a pixel task; None for others."""
-        if self.obs == "state":
-            return None
-        with closing(self.make(1)) as env:
-            return env.unwrapped.pictures
-
-    @property
-    def name(self) -> str:
-        """The task's name in `tabletop.TASKS`, if it is one of those."""
-        return self.spec.id.removeprefix(OURS).removesuffix("-v0")
-
-    @property
-    def in_maze(self) -> bool:
-        """Is the task one of our mazes?"""
-        return self.spec.id in MAZES
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """How much of everything: the preset's, for these data and obs, as changed.
-
-        Without data the agent begins with one round of random walks; with data it
-        collects nothing, unless it is told to.
-        """
-        preset = dict(PRESETS[self.preset])
-        if self.obs == "pixels":
-            preset["episodes"] *= MORE
-        if self.data == "own":
-            preset |= {"episodes": preset["copies"], "steps": 0}
-        else:
-            preset["collect"] = 0
-        return preset | {k: v for k, v in self.changes.items() if k in SIZES}
-
-    @property
-    def settings(self) -> Settings:
-        """The agent's, for these data and this preset, as changed.
-
-        The step size falls to zero over an offline run. It stays where the agent goes
-        on collecting.
-        """
-        kinds = {"own": OWN, "random": RANDOM, "noisy": NOISY_PLAY}
-        more = self.sizes["collect"]
-        play = NEAR_PLAY if more or self.obs == "pixels" else PLAY
-        of_data = kinds.get(self.data, play)[self.agent]
-        decay = 0 if more else self.sizes["steps"]
-        own = SETTINGS[self.agent] | of_data | NETWORKS.get(self.preset, {})
-        own |= PIXELS[self.agent] if self.obs == "pixels" else {}
-        changes = {k: v for k, v in self.changes.items() if k not in SIZES}
-        return AGENTS[self.agent][1](**{"decay_steps": decay, **own, **changes})
+    def config(self) -> Config:
+        """The agent's settings, see `presets.config_of`."""
+        kind = self.agent, self.preset, self.data, self.obs
+        return config_of(*kind, self.budget, self.changes)
 
     @property
     def length(self) -> int:
         """Steps of an episode of the data."""
-        if not self.in_maze or self.sizes["collect"]:
-            return self.spec.max_episode_steps
-        return SHORT_WALK if self.preset == "smoke" else WALK
+        return self.env.length_of_data(bool(self.budget.collect))
 
     @property
-    def config(self) -> dict:
-        """What decides the result, as plain values."""
-        return {
-            "task": self.task,
-            "obs": self.obs,
-            "data": self.data,
-            "agent": self.agent,
-            "preset": self.preset,
-            "seed": self.seed,
-            "length": self.length,
-            **self.sizes,
-            "settings": asdict(self.settings),
-        }
+    def steps_of_round(self) -> int:
+        """Steps of the environment that a round of collecting takes."""
+        return self.budget.copies * self.length
+
+    @property
+    def updates_of_round(self) -> int:
+        """Updates after a round of collecting."""
+        return self.steps_of_round // self.budget.per_update
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of collecting."""
+        return math.ceil(self.budget.collect / self.steps_of_round)
+
+    @property
+    def identity(self) -> dict:
+        """All that decides the result, as plain values: what config.json holds."""
+        names = ("task", "obs", "data", "agent", "preset", "seed", "length")
+        values = {name: getattr(self, name) for name in names}
+        return values | asdict(self.budget) | {"settings": asdict(self.config)}
 
     @property
     def keys(self) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -238,16 +127,10 @@ class Run:
 
     def fresh(self):
         """The untrained agent."""
-        observation, action = self.spaces
-        more = {}
-        if self.agent == "td3_her" and self.obs == "pixels":
-            pass  # the goal is reached where the next picture is the goal's
-        elif self.agent == "td3_her" and self.name in TABLETOP:
-            more["success"] = TABLETOP[self.name].succeeded
-        elif self.agent == "td3_her" and self.in_maze:
-            more["success"] = within_reach
-        return AGENTS[self.agent][0].create(
-            self.settings,
+        recipe, (observation, action) = AGENTS[self.agent], self.env.spaces
+        more = {"success": self.env.success} if recipe.needs_success else {}
+        return recipe.agent.create(
+            self.config,
             observation["observation"],
             action,
             goal_spec=observation["achieved_goal"],
@@ -255,99 +138,64 @@ class Run:
             **more,
         )
 
-    @property
-    def steps_of_round(self) -> int:
-        """Steps of the environment that a round of collecting takes."""
-        return self.sizes["copies"] * self.length
-
-    @property
-    def updates_of_round(self) -> int:
-        """Updates after a round of collecting."""
-        return self.steps_of_round // self.sizes["per_update"]
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of collecting."""
-        return -(-self.sizes["collect"] // self.steps_of_round)
-
-    def collected(self) -> Replay:
-        """The data to learn from, made on the fly or read from a file, and room."""
-        n, length = self.sizes["episodes"], self.length
-        self.check_memory(n)
-        if self.data == "own":
-            data = self.explore(self.walk(self.seed), self.rounds, n)
-        elif self.data == "random":
-            data = self.episodes(self.walk(self.seed), n, length, seed=self.seed)
-        elif self.data in DATA:
-            noise = NOISY if self.data == "noisy" else None
-            kept = "state" if self.obs == "state" else "poses"
-            data = collect(self.name, kept, episodes=n, noise=noise, seed=self.seed)
-        else:
-            data = self.read()
-        frames = data.observations.dtype == np.uint8
+    def replay(self) -> Replay:
+        """The data to begin with, made on the fly or read from a file, and room."""
+        data, scene = self.first_data(), self.env.scene
+        frames = scene is not None and data.observations.dtype == np.uint8
         return Replay.from_trajectories(
             data.observations,
             data.actions,
             getattr(data, "achieved", None),
-            capacity=len(data.actions) + self.rounds * self.sizes["copies"],
-            scene=None if frames else self.scene,
+            capacity=len(data.actions) + self.rounds * self.budget.copies,
+            scene=None if frames else scene,
         )
 
-    def read(self) -> Data:
-        """The data of a file. Errors: ``ValueError`` where they are of other things."""
-        data = load_data(Path(self.data))
-        if data.about["task"] != self.name:
-            has = f"{self.data} is of {data.about['task']}"
-            raise ValueError(f"data must be of {self.name}; {has}")
-        if (data.about["obs_type"] == "state") != (self.obs == "state"):
-            has = f"{self.data} holds {data.about['obs_type']}"
-            raise ValueError(f"data must fit the obs {self.obs}; {has}")
-        return data
+    def first_data(self) -> Episodes | data_files.Data:
+        """Episodes of the agent's kind of data; see the task's `data`."""
+        if self.data not in self.env.data:
+            return data_files.load_for(Path(self.data), self.env)
+        n, seed = self.budget.episodes, self.seed
+        room = n + self.rounds * self.budget.copies
+        data_files.check_memory(self.env, room, self.length)
+        if self.data in self.env.scripted:
+            kind = "state" if self.obs == "state" else "poses"
+            noise = self.env.scripted[self.data]
+            return data_files.collect(
+                self.env.name, kind, episodes=n, noise=noise, seed=seed
+            )
+        if self.data == "own":
+            return self.explore(self.env.walk(seed), self.rounds, n)
+        return self.env.episodes(self.env.walk(seed), n, self.length, seed=seed)
 
-    def start(self, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:
-        """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
-        checkpoint = self.out / "checkpoint.safetensors"
-        replay = self.collected()
-        if not resume or not checkpoint.exists():
-            return agent, replay, []
-        agent = load(agent, checkpoint)
-        if self.rounds:
-            replay = load(replay, checkpoint, REPLAY)
-        rows = rows_until(self.out / "metrics.csv", int(agent.step))
-        return agent, replay, rows
+    def explore(self, policy: Callable, k: int, n: int) -> Episodes:
+        """Round k of collecting: `n` episodes of a policy, with its own seed."""
+        seed = data_files.FIRST_SEED * (1 + self.seed) + k
+        return self.env.episodes(
+            policy, n, self.length, seed=seed, **self.env.exploring
+        )
 
-    def make(self, n: int, **settings) -> VectorEnv:
-        """`n` copies of the environment; at most `COPIES` if it has no vector form.
+    def policy(self, agent, kind: str) -> Callable:
+        """The agent as a policy: ``mode``, or ``drawn``, which samples its actions.
 
-        Where the agent sees pixels it shows poses, of which `policy` draws pictures.
+        Where the agent sees pictures the environment shows poses, and it draws them.
         """
-        if self.obs == "pixels" and self.name in TABLETOP:
-            settings = {"obs_type": "poses"} | settings
-        n = n if self.spec.vector_entry_point else min(n, COPIES)
-        return gymnasium.make_vec(self.spec, num_envs=n, **settings)
+        scene = self.env.scene
 
-    def episodes(
-        self, policy: Callable, n: int, length: int, *, seed: int, **settings
-    ) -> Episodes:
-        """`n` episodes of `length` steps in fresh copies of the environment."""
-        with closing(self.make(n, max_episode_steps=length, **settings)) as env:
-            if self.spec.id in MAZES:  # one generator draws all copies
-                return rollout(env, policy, length, seed=seed)
-            return rollouts(env, policy, length, n, seed=seed)
+        def act(s, g, key):
+            if scene is not None:
+                pictures = scene.draw(np.concatenate([s, g]))
+                s, g = pictures[: len(s)], pictures[len(s) :]
+            return agent.act(s, g, key=key, greedy=kind == "mode")
 
-    def walk(self, seed: int) -> Callable:
-        """A random walk with momentum, in either kind of action space."""
-        _, action = self.spaces
-        if isinstance(action, Box):
-            return Wander(action, seed=seed)
-        steps = Wander(Box(0, action.n, (1,)), seed=seed)
-        return lambda s, g, key: steps(s, g, key)[:, 0].astype(int)
+        return act
 
     def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
         """Share of episodes that reach the goal at any step, and at the last one."""
-        n, length = self.sizes["tests"], self.spec.max_episode_steps
-        tried = self.episodes(policy, n, length, seed=seed)
-        return {"ever": float(tried.ever.mean()), "at_end": float(tried.at_end.mean())}
+        tested = self.env.episodes(policy, self.budget.tests, seed=seed)
+        return {
+            "ever": float(tested.ever.mean()),
+            "at_end": float(tested.at_end.mean()),
+        }
 
     def __call__(self, *, resume: bool = False, log: Callable | None = None) -> dict:
         """Train, keep everything in the folder, and return the manifest.
@@ -355,174 +203,149 @@ class Run:
         `log(row)` gets each row of metrics: a hook for TensorBoard and the like.
         """
         begun, agent = time.perf_counter(), self.fresh()
-        self.check(resume)
-        agent, replay, rows = self.start(agent, resume)
-        together(str(self.config))  # all have checked the folder before one writes
+        check_folder(self, resume)
+        agent, replay, rows = start(self, agent, resume)
+        together(str(self.identity))  # all have checked the folder before one writes
         agent, replay = everywhere((agent, replay))
-        self.keep("config.json", text(self.config))
-        self.keep("metrics.csv", table(rows))
+        keep(self, "config.json", text(self.identity))
+        keep(self, "metrics.csv", csv_text(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
 
         def watch(agent):
             seconds = round(before + time.perf_counter() - begun, 1)
-            return self.watched(agent) | {"seconds": seconds}
+            return tested(self, agent) | {"seconds": seconds}
 
-        def kept(agent, row, replay=replay):
+        def save(agent, replay, row):
             rows.append(row)
-            self.keep("metrics.csv", table(rows))
-            replay = replay if self.rounds else None
-            self.keep("checkpoint.safetensors", dump(agent, replay))
+            keep(self, "metrics.csv", csv_text(rows))
+            replay = replay if self.rounds else None  # else it can be made again
+            keep(self, "checkpoint.safetensors", dump(agent, replay))
             if log:
                 log(row)
 
-        steps, every = self.sizes["steps"], self.sizes["every"]
-        if left := max(steps - int(agent.step), 0):
-            loop = {"every": min(every, steps), "watch": watch, "log": kept}
-            agent, _ = train_offline(agent, replay, left, key=self.keys[1], **loop)
-        agent, replay = self.online(agent, replay, watch, kept)
-        manifest = self.manifest(agent, replay, float(rows[-1]["seconds"]))
-        self.keep("manifest.json", text(manifest))
+        frames = self.env.scene is not None and replay.scene is None
+
+        def collect(agent, k):
+            new = self.explore(self.policy(agent, "drawn"), k, self.budget.copies)
+            return pictured(new, self.env.scene) if frames else new
+
+        agent, replay = train(
+            agent,
+            replay,
+            self.budget.steps,
+            self.rounds,
+            n_updates=self.updates_of_round,
+            collect=collect,
+            key=self.keys[1],
+            every=self.budget.every,
+            watch=watch,
+            log=save,
+        )
+        manifest = manifest_of(self, agent, replay, float(rows[-1]["seconds"]))
+        keep(self, "manifest.json", text(manifest))
         return manifest
 
-    def online(self, agent, replay: Replay, watch: Callable, kept: Callable):
-        """Collect a round, learn from all there is, and again; the agent and replay."""
-        sizes, rows = self.sizes, []
-        steps, n = self.steps_of_round, self.updates_of_round
-        done = (int(agent.step) - sizes["steps"]) // n
-        bar = {"total": self.rounds * steps, "unit": "step", "disable": not self.rounds}
-        with tqdm(**bar, initial=done * steps) as bar:
-            for k in range(done, self.rounds):
-                drawn = self.policy(agent, "drawn")
-                frames = self.scene is not None and replay.scene is None
-                kind = {"obs_type": "pixels"} if frames else {}
-                new = self.explore(drawn, k, sizes["copies"], **kind)
-                replay = replay.add(new.observations, new.actions, new.achieved)
-                agent, row = _chunk(agent, replay, n, self.keys[1], watch)
-                row["explored"] = float(new.at_end.mean())
-                rows.append(row)
-                kept(agent, row, replay)
-                _show(bar, steps, rows)
-        return agent, replay
 
-    def explore(self, policy: Callable, k: int, n: int, **settings) -> Episodes:
-        """Round k of `n` episodes, on the tabletop with mixed starts and goals."""
-        mixed = {"goals": "mixed"} if self.name in TABLETOP else {}
-        seed = FIRST_SEED * (1 + self.seed) + k
-        return self.episodes(policy, n, self.length, seed=seed, **mixed, **settings)
+def pictured(episodes: Episodes, scene) -> Episodes:
+    """The same episodes with pictures in the place of poses (N, T + 1, K, 7)."""
+    poses = episodes.observations
+    frames = np.asarray(scene.draw(poses.reshape(-1, *poses.shape[2:])))
+    frames = frames.reshape(*poses.shape[:2], *frames.shape[1:])
+    return episodes._replace(observations=frames, achieved=frames)
 
-    def watched(self, agent) -> dict:
-        """How much was collected until now; now and then the success on test goals."""
-        sizes, step = self.sizes, int(agent.step)
-        rounds = max(step - sizes["steps"], 0) // self.updates_of_round
-        if rounds:
-            known = rounds % max(self.rounds // 20, 1) == 0 or rounds == self.rounds
-        else:
-            every = min(sizes["every"], sizes["steps"])
-            known = step % (every * max(sizes["steps"] // (10 * every), 1)) == 0
-        policy = self.policy(agent, self.judged)
-        return {
-            "collected": rounds * self.steps_of_round,
-            "explored": "",
-            **(self.success(policy, seed=10_000) if known else UNKNOWN),
-        }
 
-    def keep(self, name: str, content: bytes) -> None:
-        """Write a file of the run; of several processes, only the first one does."""
-        if jax.process_index() == 0:
-            write(self.out / name, content)
+def start(run: Run, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:
+    """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+    checkpoint, replay = run.out / "checkpoint.safetensors", run.replay()
+    if not resume or not checkpoint.exists():
+        return agent, replay, []
+    agent = load(agent, checkpoint)
+    if run.rounds:
+        replay = load(replay, checkpoint, REPLAY)
+    return agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
 
-    def check(self, resume: bool) -> None:
-        """Raise ``ValueError`` unless there are data, and the folder fits."""
-        made = DATA if self.name in TABLETOP else DATA[:2]
-        if self.data not in made and not Path(self.data).is_file():
-            allowed = f"{', '.join(made)}, or a file of `collect`"
-            raise ValueError(f"data must be one of {allowed}; got {self.data!r}")
-        config = self.out / "config.json"
-        if resume and not config.exists():
-            raise ValueError(f"--resume needs a run in {self.out}; found none")
-        if resume:
-            self.check_kept()
-        if not resume and config.exists():
-            raise ValueError(f"--out {self.out} holds a run; add --resume to go on")
 
-    def check_memory(self, episodes: int) -> None:
-        """Say how much the replay of made data takes; ``ValueError`` if it is too much.
+def tested(run: Run, agent) -> dict:
+    """How much was collected until now; now and then the success on test goals.
 
-        Data of a file say it themselves, by their size.
-        """
-        if self.data not in DATA:
-            return
-        with closing(self.make(1)) as env:
-            step = env.single_observation_space["observation"], env.single_action_space
-        per_step = sum(x.dtype.itemsize * math.prod(x.shape) for x in step)
-        n = episodes + self.rounds * self.sizes["copies"]
-        need = n * (self.length + 1) * per_step
-        print(f"replay: {n:,} episodes, {need / 1e9:,.3f} GB")
-        if need / 2**30 > memory_gib():
-            room = f"{memory_gib():.1f} GiB of memory"
-            raise ValueError(f"the replay must fit into {room}; got {need:,} bytes")
+    About ten tests offline and twenty online.
+    """
+    budget, step = run.budget, int(agent.step)
+    rounds = max(step - budget.steps, 0) // run.updates_of_round
+    if rounds:
+        due = rounds % max(run.rounds // 20, 1) == 0 or rounds == run.rounds
+    else:
+        every = min(budget.every, budget.steps)
+        due = step % (every * max(budget.steps // (10 * every), 1)) == 0
+    policy = run.policy(agent, run.env.judged)
+    return {
+        "collected": rounds * run.steps_of_round,
+        "explored": "",
+        **(run.success(policy, seed=TESTS) if due else NOT_TESTED),
+    }
 
-    def check_kept(self) -> None:
-        """Raise ``ValueError`` unless the run in the folder has the same settings."""
-        config = self.out / "config.json"
-        if parsed(config) != json.loads(text(self.config)):
-            raise ValueError(f"settings must be those of {config}; they differ")
 
-    @property
-    def judged(self) -> str:
-        """Which actions count, ``drawn`` or ``mode``; the others stand beside them.
+def manifest_of(run: Run, agent, replay: Replay, seconds: float) -> dict:
+    """What ran where, for how long, and how well, on goals not seen in training.
 
-        In the mazes the mode gets stuck at corners; a hand that trembles drops blocks.
-        """
-        return "mode" if self.name in TABLETOP else "drawn"
+    Beside the success of the judged actions stands that of the others, sampled or
+    mode, and without scripted data that of the random walk.
+    """
+    tests, seed, judged = run.budget.tests, FRESH + run.seed, run.env.judged
+    scores = run.success(run.policy(agent, judged), seed=seed)
+    for name, share in list(scores.items()):
+        scores[f"{name}_interval"] = wilson(round(share * tests), tests)
+    other = {"mode": "drawn", "drawn": "mode"}[judged]
+    others = {other: run.policy(agent, other)}
+    if run.data in ("own", "random"):
+        others["data"] = run.env.walk(seed)
+    for kind, policy in others.items():
+        shares = run.success(policy, seed=seed)
+        scores |= {f"{name}_of_{kind}": share for name, share in shares.items()}
+    collected = run.rounds * run.budget.copies
+    return {
+        "task": run.task,
+        "obs": run.obs,
+        "agent": run.agent,
+        "data": run.data,
+        "data_episodes": int(replay.added) - collected,
+        "collected": collected * run.length,
+        "preset": run.preset,
+        "seed": run.seed,
+        "judged": judged,
+        "episodes": tests,
+        **scores,
+        "minutes": round(seconds / 60, 2),
+        "device": device(),
+        "versions": versions(str(run.env.spec.entry_point).partition(".")[0]),
+    }
 
-    def policy(self, agent, kind: str) -> Callable:
-        """The agent as a policy for `rollout`; of poses it sees pictures."""
 
-        def act(s, g, key):
-            if self.scene is not None and s.ndim == 3:
-                both = self.scene.draw(np.concatenate([s, g]))
-                s, g = both[: len(s)], both[len(s) :]
-            return agent.act(s, g, key=key, greedy=kind == "mode")
+def keep(run: Run, name: str, content: bytes) -> None:
+    """Write a file of the run; of several processes, only the first one does."""
+    if jax.process_index() == 0:
+        write(run.out / name, content)
 
-        return act
 
-    def manifest(self, agent, replay: Replay, seconds: float) -> dict:
-        """What ran where, for how long, and how well, on goals not seen in training.
+def check_folder(run: Run, resume: bool) -> None:
+    """Raise ``ValueError`` unless there are data, and the folder fits."""
+    if run.data not in run.env.data and not Path(run.data).is_file():
+        allowed = f"{', '.join(run.env.data)}, or a file of `collect`"
+        raise ValueError(f"data must be one of {allowed}; got {run.data!r}")
+    begun = (run.out / "config.json").exists()
+    if resume and not begun:
+        raise ValueError(f"--resume needs a run in {run.out}; found none")
+    if begun and not resume:
+        raise ValueError(f"--out {run.out} holds a run; add --resume to go on")
+    if resume:
+        check_same(run)
 
-        Beside the success of the judged actions stands that of the others, drawn or
-        mode, and without scripted data that of the random walk.
-        """
-        tests, seed = self.sizes["tests"], 20_000 + self.seed
-        other = {"mode": "drawn", "drawn": "mode"}[self.judged]
-        more = {other: self.policy(agent, other)}
-        if self.data in ("own", "random"):
-            more["data"] = self.walk(seed)
-        scores = self.success(self.policy(agent, self.judged), seed=seed)
-        intervals = {
-            f"{k}_interval": wilson(round(v * tests), tests) for k, v in scores.items()
-        }
-        for kind, policy in more.items():
-            found = self.success(policy, seed=seed)
-            intervals |= {f"{k}_of_{kind}": v for k, v in found.items()}
-        collected = self.rounds * self.sizes["copies"]
-        return {
-            "task": self.task,
-            "obs": self.obs,
-            "agent": self.agent,
-            "data": self.data,
-            "data_episodes": int(replay.added) - collected,
-            "collected": collected * self.length,
-            "preset": self.preset,
-            "seed": self.seed,
-            "judged": self.judged,
-            "episodes": tests,
-            **scores,
-            **intervals,
-            "minutes": round(seconds / 60, 2),
-            "device": device(),
-            "versions": versions(str(self.spec.entry_point).partition(".")[0]),
-        }
+
+def check_same(run: Run) -> None:
+    """Raise ``ValueError`` unless the run in the folder has the same settings."""
+    path = run.out / "config.json"
+    if parsed(path) != json.loads(text(run.identity)):
+        raise ValueError(f"settings must be those of {path}; they differ")
 
 
 def restored(folder: Path) -> tuple[Run, Any]:
@@ -540,7 +363,7 @@ def restored(folder: Path) -> tuple[Run, Any]:
 def of_config(config: dict, out: Path) -> Run:
     """The run with the settings of a ``config.json``, whatever the presets are now."""
     own = {k: tuple(v) if type(v) is list else v for k, v in config["settings"].items()}
-    changes = {k: config[k] for k in SIZES if k in config} | own
+    changes = {k: config[k] for k in BUDGET if k in config} | own
     names = ("task", "preset", "seed", "agent", "obs", "data")
     known = {"preset": "cpu", "obs": "state"} | config  # the first runs do not say them
     return Run(out=out, changes=changes, **{k: known[k] for k in names})

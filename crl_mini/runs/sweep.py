@@ -5,7 +5,7 @@ import shlex
 from itertools import product
 from pathlib import Path
 
-from crl_mini.runs.run import Run
+from crl_mini.runs.run import Run, check_same
 
 
 def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:
@@ -22,7 +22,7 @@ def unfinished(tasks, agents, seeds, *, out: Path, **settings) -> list[Run]:
         runs.append(Run(task, agent=agent, seed=seed, out=folder, **settings))
     finished = [run for run in runs if (run.out / "manifest.json").exists()]
     for run in finished:
-        run.check_kept()
+        check_same(run)
     return [run for run in runs if run not in finished]
 
 

@@ -1,4 +1,4 @@
-"""The book's interactive figures: alive in a page without a kernel, in Lab and Colab.
+"""The book's interactive figures, for pages without a kernel, JupyterLab and Colab.
 
 A cell whose last line is a widget shows it.
 """

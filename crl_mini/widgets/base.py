@@ -1,8 +1,8 @@
-"""What the widgets share: their files, their static picture, their checks, mazes.
+"""Shared parts of the widgets: files, static picture, checked traits, mazes.
 
-A widget computes everything in JavaScript, so that it is alive in a page without a
-kernel; Python checks the input, ships the data and draws the picture that stands in
-the page where there is no JavaScript.
+A widget computes everything in JavaScript, so that it works in a page without a kernel.
+Python checks the input, ships the data and plots the picture for pages without
+JavaScript.
 """
 
 import base64
@@ -140,7 +140,8 @@ class MazeWidget(Widget):
         checks.finite("policy", policy)
         if policy.min() < 0 or not np.allclose(policy.sum(1), 1):
             raise ValueError("policy must hold probabilities; its rows must sum to 1")
-        self.maze, self.pi = maze, policy
+        self.maze = maze
+        self.pi = policy
         triples = np.argwhere(maze.P > 0)
         super().__init__(
             shape=list(maze.walls.shape),

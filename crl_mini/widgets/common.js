@@ -17,7 +17,7 @@ export function solve(A, B, n, m = 1) {
     if (pivot !== k) { swap(a, n, k, pivot); swap(x, m, k, pivot); }
     for (let i = k + 1; i < n; i++) {
       const r = a[i * n + k] / a[k * n + k];
-      if (r === 0) continue; // mazes are sparse: most rows need no work
+      if (r === 0) continue; // mazes are sparse: most rows are zero here
       for (let j = k; j < n; j++) a[i * n + j] -= r * a[k * n + j];
       for (let j = 0; j < m; j++) x[i * m + j] -= r * x[k * m + j];
     }
@@ -116,7 +116,7 @@ export function pretty(x, digits = 3) {
 
 export const fixed = (x, digits) => x.toFixed(digits).replace("-", "−");
 
-/** Is the page dark? Books, JupyterLab, Colab and VS Code each say it in their own way. */
+/** Whether the page is dark; books, JupyterLab, Colab and VS Code mark it differently. */
 function isDark() {
   const html = document.documentElement, body = document.body;
   const lab = { true: "light", false: "dark" }[body.dataset.jpThemeLight];
@@ -316,7 +316,7 @@ export function axis(context, labels, y, width, ink) {
 /**
  * The anywidget module: build(model, root) returns { view, controls, caption, update }.
  * `view` and `controls` are lists of elements; those with .sync follow their trait, those
- * with .paint are drawn again after each update, at each new size and in each theme.
+ * with .paint are repainted after each update, at each new size and in each theme.
  */
 export function widget(name, traits, build) {
   function render({ model, el }) {
@@ -328,7 +328,7 @@ export function widget(name, traits, build) {
         h("div", { class: "crl-controls" }, ...controls)),
       h("p", { class: "crl-caption" }, caption));
     root.querySelectorAll("input, select, button, canvas").forEach((node) => {
-      node.dataset.lmSuppressShortcuts = "true"; // or JupyterLab takes the arrow keys
+      node.dataset.lmSuppressShortcuts = "true"; // otherwise JupyterLab takes the arrow keys
     });
     const pictures = [...view, ...controls].filter((node) => node.paint);
     const paint = () => pictures.forEach((node) => node.paint());

@@ -43,7 +43,7 @@ export function valueOfGoal(maze, gamma, goal) {
   return { q, v };
 }
 
-/** Where the agent ends up from `start`: (1 - gamma) [P_pi (I - gamma P_pi)^-1]_{start,.} */
+/** Discounted occupancy from `start`: (1 - gamma) [P_pi (I - gamma P_pi)^-1]_{start,.} */
 export function occupancyFrom(maze, gamma, start) {
   const { S, A, policy } = maze, first = new Float64Array(S);
   transitions(maze, (s, a, next, p) => {
@@ -69,7 +69,7 @@ export function best(values) {
   return [...values.keys()].filter((a) => top - values[a] <= TIE * Math.abs(top));
 }
 
-/** Where an action leads without slip: bumping into a wall is staying. */
+/** The next state of an action without slip; an action into a wall stays. */
 function leads(maze, s, a) {
   const [r, c] = maze.cells[s];
   return a > 0 && maze.at(r + MOVES[a][0], c + MOVES[a][1]) !== undefined ? a : 0;
@@ -77,7 +77,7 @@ function leads(maze, s, a) {
 
 export const cellName = (maze, s) => `Row ${maze.cells[s][0]}, column ${maze.cells[s][1]}`;
 
-/** The arrows of one cell; staying, and bumping into a wall, is a dot. */
+/** The arrows of one cell; actions that stay or hit a wall are a dot. */
 function arrows(context, maze, s, actions, x, y, size, ink) {
   Object.assign(context, { strokeStyle: ink, fillStyle: ink, lineCap: "round" });
   context.lineWidth = Math.max(1.2, size * 0.07);
@@ -105,7 +105,7 @@ function arrows(context, maze, s, actions, x, y, size, ink) {
 }
 
 /**
- * The canvas of a maze. scene() says what to draw:
+ * The canvas of a maze. scene() returns its contents:
  * { fill(s), ink(s), arrows(s), broken(s), over(context, centre, size, colour), goal,
  * start, read }.
  * move(s, phase) is called when the marker is dragged or moved by the arrow keys,

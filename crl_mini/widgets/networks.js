@@ -1,8 +1,8 @@
 // Small networks, run in the page: towers of dense layers, and energies of two vectors.
 
-const EPSILON = 1e-6; // of the layer norm
+const EPSILON = 1e-6; // in the layer norm
 
-/** Cut a flat array into the layers of one tower, and say where the next one starts. */
+/** Cut a flat array into the layers of one tower; `end` is the start of the next one. */
 export function tower(flat, start, dIn, sizes, layerNorm) {
   const layers = [];
   let at = start, from = dIn;
@@ -27,7 +27,7 @@ export function forward({ layers }, inputs, n) {
       row.set(b);
       for (let i = 0; i < from; i++) {
         const value = x[r * from + i];
-        if (value === 0) continue; // half of what a ReLU lets through
+        if (value === 0) continue; // about half of the outputs of a ReLU
         for (let j = 0, k = i * to; j < to; j++, k++) row[j] += value * w[k];
       }
       if (scale) normalise(row, scale, shift);

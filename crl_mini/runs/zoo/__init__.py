@@ -14,45 +14,45 @@ from crl_mini.runs import files
 from crl_mini.runs.run import Run, of_config, restored
 
 FOLDER = Path(__file__).parent
-NETWORKS = ("critic", "actor")  # what acting and looking need
+NETWORKS = ("critic", "actor")  # all that acting and measuring need
 
 
 def names() -> list[str]:
-    """Names of the agents that are here."""
+    """Names of the shipped agents."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def load(name: str) -> tuple[Run, Any]:
-    """The run that trained an agent, and the agent; its optimizer is a fresh one.
+    """The run that trained an agent, and the agent with a fresh optimizer.
 
-    Errors: ``ValueError`` for an unknown name, for a file that is not the recorded one,
-    and for networks of another configuration.
+    Errors: ``ValueError`` for an unknown name, for a file with another hash than
+    recorded, and for networks of another configuration.
     """
     checks.one_of("zoo:NAME", name, names())
     manifest = json.loads((FOLDER / f"{name}.json").read_text())
     path = FOLDER / f"{name}.safetensors"
-    found = sha256(path.read_bytes()).hexdigest()
-    if found != manifest["sha256"]:
-        raise ValueError(f"{path} has the SHA-256 {found}, not that of its manifest")
+    digest = sha256(path.read_bytes()).hexdigest()
+    if digest != manifest["sha256"]:
+        raise ValueError(f"{path} has the SHA-256 {digest}, not that of its manifest")
     run = of_config(manifest["config"], path)
     agent = run.fresh()
     return run, replace(agent, **files.load(_networks(agent), path))
 
 
 def keep(folder: Path, name: str) -> Path:
-    """Make the two files of an agent from a finished run; returns the manifest's path.
+    """Write the two files of an agent from a finished run; returns the manifest's path.
 
-    The file holds halves (float16), which `load` turns into floats again.
-
-    Errors: ``ValueError`` where the folder holds no finished run.
+    Weights are stored as float16; `load` turns them into float32 again. Errors:
+    ``ValueError`` if the folder holds no finished run.
     """
     if not (folder / "manifest.json").exists():
         raise ValueError(f"{folder} holds no finished run: it has no manifest.json")
     networks = _networks(restored(folder)[1])
     networks = jax.tree.map(lambda x: x.astype(jnp.float16), networks)
-    content, path = files.dump(networks), FOLDER / f"{name}.json"
-    texts = [(folder / f"{kind}.json").read_text() for kind in ("manifest", "config")]
-    manifest, config = map(json.loads, texts)
+    content = files.dump(networks)
+    path = FOLDER / f"{name}.json"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     manifest |= {"config": config, "sha256": sha256(content).hexdigest()}
     files.write(path.with_suffix(".safetensors"), content)
     files.write(path, files.text(manifest | {"bytes": len(content)}))
@@ -60,5 +60,5 @@ def keep(folder: Path, name: str) -> Path:
 
 
 def _networks(agent) -> dict:
-    """Networks by name; cloning has no critic."""
+    """Networks by name; a behavioural clone has no critic."""
     return {name: getattr(agent, name) for name in NETWORKS if hasattr(agent, name)}

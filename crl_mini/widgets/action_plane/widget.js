@@ -1,10 +1,10 @@
 // The plane of actions (dx, dy): a critic's colours, and an actor's Gaussian on them.
 
 const GRID = 21; // actions along each side of the plane
-const EDGE = 1 + 1 / (GRID - 1); // the plane reaches half a step beyond its actions
-const REACH = 0.05; // metres, within which a marker is grabbed
-const NUDGE = 0.01; // metres, of an arrow key
-const ARROW = 0.05; // metres, of an action of length one
+const EDGE = 1 + 1 / (GRID - 1); // the plane extends half a step beyond its actions
+const REACH = 0.05; // metres, within which a press takes a marker
+const NUDGE = 0.01; // metres that an arrow key moves
+const ARROW = 0.05; // metres, length of the arrow of an action of length one
 
 /** The actions (x, y) of the plane, row by row, y growing. */
 export const plane = [...Array(GRID ** 2).keys()].map((k) =>
@@ -45,7 +45,7 @@ export function readNetworks(model) {
   };
 }
 
-/** f over the plane, the other entries being those of the actor's mode. */
+/** f over the plane; the other entries are those of the actor's mode. */
 export function slice(networks, name, s, g) {
   const { mean, std } = networks.gaussian(name, s, g), mode = mean.map(Math.tanh);
   const rest = mode.slice(2);
@@ -58,13 +58,13 @@ export default widget("action-plane", ["state", "goal", "actor", "moved"], (mode
   const low = model.get("low"), high = model.get("high");
   let view, best, ends = [0, 0, 0], begun;
 
-  /** Where a marker lies on the table, and the vector with the marker somewhere else. */
+  /** Position of a marker on the table, and the state with the marker at (x, y). */
   const place = (name) => model.get(name).slice(0, 2);
   function moveTo(where, name) {
     const [x, y] = where.map((v, i) => clamp(v, low[i], high[i]));
     const to = [...model.get(name)];
     to.splice(0, 2, x, y);
-    if (block && name === "goal") to.splice(block, 2, x, y); // it is held there
+    if (block && name === "goal") to.splice(block, 2, x, y); // the hand holds the block there
     put(model, { moved: name, [name]: to });
   }
 
@@ -144,7 +144,7 @@ export default widget("action-plane", ["state", "goal", "actor", "moved"], (mode
       context.strokeText(label, i, j);
       text(context, label, i, j, "#ffffff", align);
     }
-    if (begun) root.dataset.milliseconds = performance.now() - begun; // numbers and pictures
+    if (begun) root.dataset.milliseconds = performance.now() - begun; // numbers and plots
     begun = undefined;
   });
 

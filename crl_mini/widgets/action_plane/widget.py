@@ -1,4 +1,4 @@
-"""Chapter 8: drag a hand and its goal, and watch what critic and actor think of it."""
+"""Chapter 8: drag a hand and its goal, and watch critic and actor respond."""
 
 from collections.abc import Mapping
 
@@ -20,19 +20,19 @@ LARGEST = 300_000  # weights, at two bytes each
 
 
 def rounded(network):
-    """The network with the weights that are shipped: of half precision."""
+    """The network with the shipped weights, which have half precision."""
     return jax.tree.map(lambda x: x.astype(jnp.float16).astype(x.dtype), network)
 
 
 class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
     """Plane of actions (dx, dy), coloured by a critic, with an actor's Gaussian on it.
 
-    `critic` judges states of the tabletop task `task`; `actors` maps names to actors of
+    `critic` takes states of the tabletop task `task`; `actors` maps names to actors of
     the same task, all of one architecture; a name that is a whole number would lose its
-    place in the row of buttons. `state` and `goal` are states of that task,
-    in metres; `actor` is one of the names (the first unless given); `moved` says what
-    the arrow keys move, "goal" or "state". With at most 300,000 weights, shipped in
-    half precision: the attributes `critic` and `actors` are what is shipped. Raises
+    place in the row of buttons. `state` and `goal` are states of that task, in metres;
+    `actor` is one of the names (the first unless given); the arrow keys move `moved`,
+    "goal" or "state". The networks have at most 300,000 weights and are shipped in half
+    precision: the attributes `critic` and `actors` hold the rounded networks. Raises
     ``ValueError`` for anything else.
     """
 
@@ -65,7 +65,8 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         checks.one_of("task", task, TASKS)
         self.critic = rounded(critic)
         self.actors = {name: rounded(one) for name, one in actors.items()}
-        entries, first = TASKS[task].entries, next(iter(self.actors.values()))
+        entries = TASKS[task].entries
+        first = next(iter(self.actors.values()))
         self._check_networks(task)
         towers = [self.critic.phi_tower, self.critic.psi_tower]
         towers += [one.tower for one in self.actors.values()]
@@ -93,7 +94,7 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         )
 
     def _check_networks(self, task: str) -> None:
-        """Refuse networks that the script would misread."""
+        """Raise ``ValueError`` for networks that the script would misread."""
         networks = [self.critic, *self.actors.values()]
         bounds = tuple(tuple(b.tolist()) for b in TASKS[task].bounds)
         first = self.actors and networks[1].tower
@@ -126,7 +127,7 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         return proposal.value
 
     def slice(self):
-        """What is drawn: f (N, N), and mean and deviation (A,) before tanh."""
+        """The numbers on display: f (N, N), mean and deviation (A,) before tanh."""
         s, g = (jnp.array(x, jnp.float32) for x in (self.state, self.goal))
         mean, log_std = (x[0] for x in self.actors[self.actor](s[None], g[None]))
         values = action_plane(self.critic, s, g, jnp.tanh(mean))

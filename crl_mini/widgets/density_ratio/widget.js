@@ -25,7 +25,7 @@ export function fit({ positives, others }) {
   const all = new Float64Array(positives.length + others.length);
   all.set(positives);
   all.set(others, positives.length);
-  all.forEach((x, k) => { all[k] = x / 3; }); // of order one, so that squares stay tame
+  all.forEach((x, k) => { all[k] = x / 3; }); // of order one, so that squares stay small
   const logit = (w, u) => w[0] + u * (w[1] + u * w[2]);
   const loss = (w) => {
     let total = (RIDGE / 2) * (w[0] ** 2 + w[1] ** 2 + w[2] ** 2);
@@ -63,7 +63,7 @@ export function fit({ positives, others }) {
 }
 
 /**
- * How far the learned f is from the truth, by quadrature over the mixture of p and q:
+ * Errors of the learned f, by quadrature over the mixture of p and q:
  * `calibration` is the mean gap between the predicted probability and the true one of all
  * x in the same tenth; `logit` the mean |f - f*| over positives.
  */

@@ -27,12 +27,12 @@ class DensityRatio(Widget, files=("common", "density_ratio/widget")):
         p, q = self._log(x, "p"), self._log(x, "q")
         return p - q - np.log(self.negatives)
 
-    def _log(self, x: np.ndarray, which: str) -> np.ndarray:
-        mean, width = getattr(self, f"{which}_mean"), getattr(self, f"{which}_width")
+    def _log(self, x: np.ndarray, name: str) -> np.ndarray:
+        mean, width = getattr(self, f"{name}_mean"), getattr(self, f"{name}_width")
         return -(((x - mean) / width) ** 2) / 2 - np.log(width * np.sqrt(2 * np.pi))
 
     def fallback(self) -> Figure:
         """Both densities and the optimal logit."""
         x = np.linspace(-6, 6, 200)
-        p, q = (np.exp(self._log(x, which)) for which in "pq")
+        p, q = (np.exp(self._log(x, name)) for name in "pq")
         return two_densities(x, p, q, {"log p/q - log(B-1)": self.optimum(x)})

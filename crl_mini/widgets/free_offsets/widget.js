@@ -14,7 +14,7 @@ export function shifted(f, S, { kind, size, seed }) {
   return f.map((x, k) => x + size * z[kind === "goal" ? k % S : Math.floor(k / S)]);
 }
 
-/** Greedy actions at s for goal g of logits f[s, a, g]; tied as their exp is tied. */
+/** Greedy actions at s for goal g of logits f[s, a, g]; ties are those of exp f. */
 export function greedy(f, S, A, s, g) {
   const values = Array.from({ length: A }, (_, a) => f[(s * A + a) * S + g]);
   const top = Math.max(...values);

@@ -22,8 +22,8 @@ class FreeOffsets(MazeWidget, files=("common", "maze", "free_offsets/widget")):
     """Greedy arrows of the optimal logits of a maze, before an offset is added.
 
     The behaviour is uniform. `kind` of offset: "none", "pair" for c(s, a), "goal" for
-    c(g): a normal number each, drawn from `seed`, times `size` (0 to 3 nats). The
-    losses are those of one fixed batch of (s, a, g) drawn with `batch_seed`.
+    c(g): a normal number each, sampled with `seed`, times `size` (0 to 3 nats). The
+    losses are those of one fixed batch of (s, a, g), sampled with `batch_seed`.
     """
 
     batch = traitlets.List().tag(sync=True)  # B triples [s, a, g]
@@ -42,10 +42,10 @@ class FreeOffsets(MazeWidget, files=("common", "maze", "free_offsets/widget")):
     ):
         checks.inside("gamma", gamma, 0, 1)
         within(2, 128)("batch_size", batch_size)
-        rng, pi = np.random.default_rng(batch_seed), maze.uniform_policy
+        rng = np.random.default_rng(batch_seed)
         s = rng.integers(maze.n_states, size=batch_size)
         a = rng.integers(maze.n_actions, size=batch_size)
-        M = occupancy.discounted_occupancy(maze.P, pi, gamma)
+        M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, gamma)
         g = (M[s, a].cumsum(1) < rng.random((batch_size, 1))).sum(1)
         batch = np.stack([s, a, g.clip(max=maze.n_states - 1)], 1).tolist()
         super().__init__(maze, goal=goal, gamma=gamma, batch=batch, **kwargs)
@@ -56,5 +56,10 @@ class FreeOffsets(MazeWidget, files=("common", "maze", "free_offsets/widget")):
         p_g = occupancy.goal_marginal(M, self.pi / self.maze.n_states)
         f = occupancy.optimal_logits(M, p_g, len(self.batch))[..., self.goal]
         greedy = occupancy.greedy_policy(M)[:, self.goal]
-        look = {"goal": self.goal, "arrows": greedy, "label": "largest f*(s, a, g)"}
-        return maze_values(self.maze, f.max(1), **look)
+        return maze_values(
+            self.maze,
+            f.max(1),
+            goal=self.goal,
+            arrows=greedy,
+            label="largest f*(s, a, g)",
+        )

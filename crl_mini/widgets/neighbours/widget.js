@@ -1,8 +1,8 @@
-// Frames of films, and which of them are nearest to one of them by several measures.
+// Frames of films, and the nearest neighbours of one of them by several measures.
 
 const SHOWN = 5;
 
-/** Every measure: its name, its dimension, and the points that ask and answer (N, D). */
+/** Every measure: its name, its dimension, queries and answers (N, D). */
 export function readSpaces(model) {
   const stored = Float64Array.from(halves(model.get("stored")));
   const N = model.get("names").length;
@@ -15,7 +15,7 @@ export function readSpaces(model) {
   });
 }
 
-/** The k frames that answer nearest to frame i, of those that may; [index, distance]. */
+/** The k nearest answers to frame i, of the allowed frames; [index, distance]. */
 export function nearest({ D, asking, answering }, i, k, may) {
   const found = [];
   for (let j = 0; j < answering.length / D; j++) {
@@ -44,7 +44,7 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
     context.strokeRect(x + width / 2, y + width / 2, size - width, size - width);
   }
 
-  const NAMES = 2.8; // frames' widths for the names of the rows
+  const NAMES = 2.8; // width of the rows' names, in frames
   const all = picture(`aspect-ratio: ${columns + NAMES} / ${rows.length}`,
     (context, width, _, colour) => {
       const size = width / (columns + NAMES), at = model.get("at");

@@ -1,4 +1,4 @@
-"""Chapter 10: pick a frame, and see which others four measures find nearest."""
+"""Chapter 10: pick a frame, and see its nearest neighbours by four measures."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ SHOWN = 5  # neighbours of each measure
 class Neighbours(Widget, files=("common", "networks", "neighbours/widget")):
     """Film frames in rows, and the nearest neighbours of one of them by each measure.
 
-    `frames` (N, S, S, 3) are bytes, at most 100 in each of the `episodes`, whose names
-    (N,) stand in order; `steps` (N,) are their times. `spaces` maps the name of a
-    measure to points (N, D), or to a pair: the points that ask and the points that
-    answer, both (N, D). The smaller their distance, the nearer. `within` says whose
-    frames count: "others", or "all" but the frame itself; `at` is the frame shown
-    first. Points are shipped as 16-bit floats: the attribute `points` holds what is
-    shipped.
+    `frames` (N, S, S, 3) are bytes; `episodes` (N,) are the names of their episodes, in
+    order, with at most 100 frames each; `steps` (N,) are their times. `spaces` maps the
+    name of a measure to points (N, D), or to a pair of queries and answers, both
+    (N, D). The smaller their distance, the nearer. `within` selects the frames that
+    count: those of "others", other episodes, or "all" but the frame itself; `at` is the
+    frame shown first. Points are shipped as 16-bit floats: the attribute `points` holds
+    the rounded ones.
     """
 
     WITHIN = ("others", "all")
@@ -39,7 +39,7 @@ class Neighbours(Widget, files=("common", "networks", "neighbours/widget")):
     names = traitlets.List().tag(sync=True)  # of the episode of each frame
     steps = traitlets.List().tag(sync=True)
     spaces = traitlets.List().tag(sync=True)  # [name, D] of each measure
-    stored = traitlets.Bytes().tag(sync=True)  # float16: asking, answering (N, D) each
+    stored = traitlets.Bytes().tag(sync=True)  # float16: queries, answers (N, D) each
     at = traitlets.Int(0).tag(sync=True)
     within = Name("others", named(*WITHIN))
 
@@ -51,15 +51,17 @@ class Neighbours(Widget, files=("common", "networks", "neighbours/widget")):
         spaces: Mapping[str, object],
         **kwargs,
     ):
-        frames, n = np.asarray(frames), len(episodes)
+        frames = np.asarray(frames)
+        n = len(episodes)
         checks.shaped("frames", frames, (n, frames.shape[1], frames.shape[1], 3))
         if frames.dtype != np.uint8:
             raise ValueError(f"frames must be bytes, uint8; got {frames.dtype}")
         checks.shaped("steps", np.asarray(steps), (n,))
-        self.frames, self.points = frames, {}
+        self.frames = frames
+        self.points = {}
         for name, given in spaces.items():
             both = given if isinstance(given, tuple) else (given, given)
-            with np.errstate(over="ignore"):  # what does not fit becomes infinite
+            with np.errstate(over="ignore"):  # too large numbers become infinite
                 both = [np.asarray(x, float).astype("<f2") for x in both]
             for x in both:
                 checks.shaped(f"spaces[{name!r}]", x, (n, both[0].shape[-1]))
@@ -100,7 +102,7 @@ class Neighbours(Widget, files=("common", "networks", "neighbours/widget")):
     def fallback(self) -> Figure:
         """The first frame, and its neighbours by each measure."""
         rows = {
-            name: self.frames[[self.at, *found[self.at]]]
-            for name, found in self.neighbours().items()
+            name: self.frames[[self.at, *nearest_ones[self.at]]]
+            for name, nearest_ones in self.neighbours().items()
         }
         return pictures(rows, ["the frame", *(str(k + 1) for k in range(SHOWN))])

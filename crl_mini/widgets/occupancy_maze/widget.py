@@ -14,10 +14,10 @@ from crl_mini.widgets.base import MazeWidget, Name, named
 class OccupancyMaze(MazeWidget, files=("common", "maze", "occupancy_maze/widget")):
     """Maze coloured by the value of reaching a goal, with greedy arrows.
 
-    `mode` "value" shows V_g(s) of reaching `goal`; "occupancy" shows where the agent
-    ends up from `start`. `maze` is a `GridMaze`, `policy` (S, A) rows of probabilities
-    (uniform unless given), `gamma` in (0, 1), `goal` a state number (the last unless
-    given). Raises ``ValueError`` for anything else.
+    `mode` "value" shows V_g(s) of reaching `goal`; "occupancy" shows the discounted
+    occupancy from `start`. `maze` is a `GridMaze`, `policy` (S, A) rows of
+    probabilities (uniform unless given), `gamma` in (0, 1), `goal` a state number (the
+    last unless given). Raises ``ValueError`` for anything else.
     """
 
     start = traitlets.Int(0).tag(sync=True)

@@ -2,7 +2,7 @@
 
 export const PLANS = ["greedy", "interpolation", "graph"];
 
-/** What Python shipped: f[s, a, g], psi (S, D), and where each action most likely leads. */
+/** Arrays from Python: f[s, a, g], psi (S, D), and the likeliest next states. */
 export function readCritic(model, maze) {
   const low = model.get("low"), scale = model.get("scale");
   const f = Float64Array.from(array(Uint16Array, model.get("stored")), (x) => low + scale * x);
@@ -126,7 +126,7 @@ export default widget("planner", TRAITS, (model, root) => {
     }));
   }
 
-  /** The chain of waypoints from s: what the plan would have it pass. */
+  /** The chain of waypoints from s, in the order of the plan. */
   function chain(way, s, g) {
     const nodes = [];
     for (let w = way[s]; w !== g && w !== s && !nodes.includes(w); w = way[w]) nodes.push(w);

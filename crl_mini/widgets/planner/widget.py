@@ -22,7 +22,7 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
     its representations of all states, both finite. `gamma` is the critic's discount,
     `limit` the largest cost in nats that a planner trusts, 0.5 to 12. Logits are
     shipped as 16-bit integers, exact to 1/131,000 of their range: the attributes `f`
-    and `psi` hold what is shipped.
+    and `psi` hold the shipped numbers.
     """
 
     PLANS = ("greedy", "interpolation", "graph")
@@ -44,15 +44,18 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
         goal: int | None = None,
         **kwargs,
     ):
-        f, psi = np.asarray(f, float), np.asarray(psi, "<f4")
+        f = np.asarray(f, float)
+        psi = np.asarray(psi, "<f4")
         checks.shaped("f", f, (maze.n_states, maze.n_actions, maze.n_states))
         checks.shaped("psi", psi, (maze.n_states, None))
         checks.finite("f", f)
         checks.finite("psi", psi)
         checks.at_least("the number of logits allowed", LARGEST, f.size)
-        low, scale = f.min(), max(np.ptp(f), 1e-6) / 65535
+        low = f.min()
+        scale = max(np.ptp(f), 1e-6) / 65535
         whole = np.round((f - low) / scale).astype("<u2")
-        self.f, self.psi = low + scale * whole, psi.astype(float)
+        self.f = low + scale * whole
+        self.psi = psi.astype(float)
         super().__init__(
             maze,
             goal=goal,
@@ -66,7 +69,8 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
 
     def ways(self) -> dict[str, Int[np.ndarray, "S S"]]:
         """Waypoints [s, g] of each plan; without a path, the goal itself."""
-        S, cost = len(self.f), planning.travel_cost(self.f, self.gamma)
+        S = len(self.f)
+        cost = planning.travel_cost(self.f, self.gamma)
         goals = np.tile(np.arange(S), (S, 1))
         onward = planning.graph_distances(cost, self.limit)
         nodes = planning.next_nodes(cost, onward, self.limit)
@@ -76,13 +80,15 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
 
     def walks(self) -> dict[str, list[int]]:
         """States on the way from start to goal, or to the first state seen twice."""
-        step, found = self.maze.P.argmax(-1), {}
+        step = self.maze.P.argmax(-1)  # (S, A)
+        paths = {}
         for plan, way in self.ways().items():
-            action, path = planning.toward(self.f, way), [self.start]
+            action = planning.toward(self.f, way)
+            path = [self.start]
             while path[-1] != self.goal and path[-1] not in path[:-1]:
                 path.append(int(step[path[-1], action[path[-1], self.goal]]))
-            found[plan] = path
-        return found
+            paths[plan] = path
+        return paths
 
     def fallback(self) -> Figure:
         """The three walks."""

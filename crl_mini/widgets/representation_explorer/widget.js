@@ -2,7 +2,7 @@
 
 const FINE = 5; // places in a cell, along each side
 const DIRECTIONS = 16;
-const ARROW = 0.9; // cells, of an action of length one
+const ARROW = 0.9; // cells, length of the arrow of an action of length one
 
 /** The critics that Python shipped, by the names of their energies. */
 export function readCritics(model) {
@@ -30,7 +30,7 @@ export function readCritics(model) {
       psi: (g) => forward(towers[1], Float64Array.from(g.flatMap(scaled)), g.length),
       /** The logit of phi number i and psi number j. */
       f: (phi, psi, i, j) => Math.exp(logScale) * energy(phi, psi, i, j, D) + bias,
-      /** Where vector i is drawn: in the plane of the largest variance of psi. */
+      /** Position of vector i in the plane of the largest variance of psi. */
       project: (x, i) => {
         const length = name === "cosine" ? Math.sqrt(dot(x, x, i, i, D)) : 1;
         return [0, 1].map((axis) => {
@@ -73,7 +73,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
   const links = middles.flatMap((p, k) => [[1, 0], [0, 1]]
     .map((step) => numbers.get(key([p[0] + step[0], p[1] + step[1]])))
     .filter((other) => other !== undefined).map((other) => [k, other]));
-  for (const critic of Object.values(critics)) { // what no drag changes
+  for (const critic of Object.values(critics)) { // no drag changes these
     critic.finePsi = critic.psi(points);
     const psi = critic.psi(middles);
     critic.map = middles.map((_, k) => critic.project(psi, k));
@@ -129,7 +129,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     star(context, ...onScreen(model.get("goal")), size * 0.5, colour("mark"));
   });
 
-  /** What a press takes: the marker within reach, or else the chosen one jumps there. */
+  /** The marker that a press takes: one within reach, or else the chosen one jumps. */
   function nearest(place) {
     const far = (p) => Math.hypot(p[0] - place[0], p[1] - place[1]);
     const marks = [["action", tip()], ["state", model.get("state")], ["goal", model.get("goal")]];
@@ -171,7 +171,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     line(context, [at(phi[0]), at(goal)], colour("mark"), { width: 1.5, dash: [4, 4] });
     star(context, ...at(goal), 10, colour("mark"));
     disc(context, ...at(phi[0]), 6, colour("mark"), colour("paper"));
-    if (begun) root.dataset.milliseconds = performance.now() - begun; // numbers and pictures
+    if (begun) root.dataset.milliseconds = performance.now() - begun; // numbers and plots
     begun = undefined;
   });
 

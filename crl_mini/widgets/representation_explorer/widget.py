@@ -1,4 +1,4 @@
-"""Chapter 6: drag a state, an action and a goal, and watch two networks answer."""
+"""Chapter 6: drag a state, an action and a goal, and watch both representations."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ LARGEST = 200_000  # weights, at four bytes each
 
 
 def shown(critic: Critic, psi) -> Float[np.ndarray, "N D"]:
-    """Vectors as they are drawn: of length one for the cosine."""
+    """Vectors as the plane shows them: of length one for the cosine."""
     psi = np.asarray(psi, float)
     lengths = np.linalg.norm(psi, axis=1, keepdims=True)
     return psi / lengths if critic.energy == "cosine" else psi
@@ -43,9 +43,9 @@ class RepresentationExplorer(
     `critics` maps names of energies to trained critics of a point in the maze `maze`,
     all of one architecture, with at most 200,000 weights in all. `state` and `goal` are
     positions [x, y] in free cells, in cells; `action` lies in [-1, 1]^2; `energy` is
-    one of the names (the first unless given); `over` says what the colours range over,
-    "goals" for f(s, a, .) or "states" for f(., a, g); `moved` says what the arrow keys
-    move, "state", "action" or "goal". Raises ``ValueError`` for anything else.
+    one of the names (the first unless given). The colours range over `over`: "goals"
+    for f(s, a, .) or "states" for f(., a, g). The arrow keys move `moved`: "state",
+    "action" or "goal". Raises ``ValueError`` for anything else.
     """
 
     weights = traitlets.Bytes().tag(sync=True)  # float32, network after network
@@ -72,7 +72,8 @@ class RepresentationExplorer(
         energy: str | None = None,
         **kwargs,
     ):
-        self.critics, self.maze = dict(critics), maze
+        self.critics = dict(critics)
+        self.maze = maze
         self._check_networks()
         networks = list(critics.values())
         towers = [t for c in networks for t in (c.phi_tower, c.psi_tower)]
@@ -103,7 +104,7 @@ class RepresentationExplorer(
         )
 
     def _check_networks(self) -> None:
-        """Refuse critics that the script would misread."""
+        """Raise ``ValueError`` for critics that the script would misread."""
         high = tuple(float(n) for n in self.maze.walls.shape[::-1])
         first = next(iter(self.critics.values()))
         for name, critic in self.critics.items():
@@ -140,12 +141,15 @@ class RepresentationExplorer(
 
     def fallback(self) -> Figure:
         """f(s, a, .) at the centre of every cell."""
-        critic, maze = self.critics[self.energy], self.maze
+        critic = self.critics[self.energy]
+        maze = self.maze
         s, a = jnp.array([self.state]), jnp.array([self.action])
         values = critic(s, a, centres(maze))[0]
-        at = [maze.index(int(y), int(x)) for x, y in (self.state, self.goal)]
-        look = {"start": at[0], "goal": at[1], "label": "f(s, a, g)"}
-        return maze_values(maze, np.asarray(values), **look)
+        start, goal = (maze.index(int(y), int(x)) for x, y in (self.state, self.goal))
+        label = "f(s, a, g)"
+        return maze_values(
+            maze, np.asarray(values), start=start, goal=goal, label=label
+        )
 
 
 def _log_scale(critic: Critic) -> list:

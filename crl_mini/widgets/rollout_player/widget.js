@@ -1,6 +1,6 @@
 // A rollout on one scrubber: frames, the critic's value, the representation, the action.
 
-/** What Python shipped. */
+/** The arrays that Python shipped. */
 export function readRollouts(model) {
   const [R, T, H, W, D] = model.get("shape");
   const [phi, psi, plane, moves] = ["phi", "psi", "projection", "moves"].map((name) =>
@@ -25,11 +25,11 @@ export function readRollouts(model) {
     ok: (r, t) => t > 0 && reached[r * T + t - 1] === 1 };
 }
 
-/** Straight map of [low, high] to [from, to]; a range of nothing maps to the middle. */
+/** Linear map of [low, high] to [from, to]; an empty range maps to the middle. */
 export const linear = (low, high, from, to) => (x) =>
   (high > low ? from + ((x - low) / (high - low)) * (to - from) : (from + to) / 2);
 
-const MOMENTS = 10; // frames a second, and of a leap where nothing should move
+const MOMENTS = 10; // frames a second; frames of a jump where readers want no motion
 
 export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) => {
   const all = readRollouts(model), { R, T, H, W } = all, said = readout();
@@ -46,7 +46,7 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
     film.paint();
   });
 
-  /** The picture in a row and column of the sheet, with a line around it if reached. */
+  /** The picture in a row and column of the sheet, with a frame if the goal is reached. */
   function frame(context, row, column, x, y, side, sign) {
     context.imageSmoothingEnabled = false;
     if (sheet) context.drawImage(sheet, column * W, row * H, W, H, x, y, side, (side * H) / W);
@@ -157,7 +157,7 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
     const t = model.get("t");
     if (timer) return stop();
     if (still.matches) return put(model, { t: t >= T ? 0 : Math.min(t + MOMENTS, T) });
-    said.setAttribute("aria-live", "off"); // nobody can listen that fast
+    said.setAttribute("aria-live", "off"); // a screen reader cannot follow
     play.textContent = "Pause";
     if (t >= T) put(model, { t: 0 });
     timer = setInterval(() => {

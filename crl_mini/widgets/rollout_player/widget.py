@@ -1,4 +1,4 @@
-"""Chapter 11: play a rollout, and watch critic, representation and action with it."""
+"""Chapter 11: play a rollout, with its critic, representation and actions."""
 
 import io
 
@@ -24,13 +24,12 @@ AXES = ("dx", "dy", "dz", "gripper")
 class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget")):
     """A film strip of one rollout, with the picture of its goal at the end.
 
-    `critic` judges R rollouts of T steps from pictures: `films` (R, T + 1, H, W, 3),
-    `goals` (R, H, W, 3), the `actions` (R, T, 4) that were taken, other actions of the
-    same shape that the critic likes `best`, all in [-1, 1], and the `success` (R, T)
-    after each step. Shipped are pictures without loss, phi and psi; f is computed in
-    the page, for the goal of any of the rollouts: `goal` is the number of one, as
-    `rollout` is. Errors: ``ValueError`` for other shapes, and for more than 1 MB of
-    pictures.
+    `critic` takes R rollouts of T steps in pictures: `films` (R, T + 1, H, W, 3),
+    `goals` (R, H, W, 3), the taken `actions` (R, T, 4), the `best` actions (R, T, 4)
+    by the critic, all in [-1, 1], and the `success` (R, T) after each step. The widget
+    ships lossless pictures, phi and psi; the page computes f for the goal of any
+    rollout. `rollout` and `goal` are numbers of rollouts. Errors: ``ValueError`` for
+    other shapes, and for more than 1 MB of pictures.
     """
 
     sheet = traitlets.Bytes().tag(sync=True)  # WebP, a row a rollout, its goal last
@@ -62,12 +61,13 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
             checks.shaped(name, x, (R, T, len(AXES)))
             if not abs(x).max() <= 1:
                 raise ValueError(f"{name} must lie in [-1, 1]; got {abs(x).max()}")
-        self.films, self.goals = films, goals
+        self.films = films
+        self.goals = goals
         sheet = _sheet(films, goals)
         checks.at_least("the number of bytes allowed", LARGEST, len(sheet))
-        look = jax.jit(critic.phi)
+        encode = jax.jit(critic.phi)
         pairs = zip(films, actions, strict=True)
-        phi = np.stack([look(s[:-1], a) for s, a in pairs])  # (R, T, D)
+        phi = np.stack([encode(s[:-1], a) for s, a in pairs])  # (R, T, D)
         psi = np.asarray(critic.psi(jnp.asarray(goals)))
         plane = pca(np.concatenate([phi.reshape(R * T, -1), psi]))
         scale = (
@@ -91,7 +91,7 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
             self.goal = rollout
 
     @traitlets.validate("rollout", "goal", "t")
-    def _is_there(self, proposal) -> int:
+    def _is_in_range(self, proposal) -> int:
         name, value = proposal.trait.name, proposal.value
         last = self.shape[1 if name == "t" else 0] - (name != "t")
         if not 0 <= value <= last:

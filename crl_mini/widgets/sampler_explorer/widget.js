@@ -1,4 +1,4 @@
-// Three ways to draw a future goal from an episode that ends.
+// Three ways to sample a future goal from an episode that ends.
 
 const SAMPLERS = {
   truncated: "truncated (cut and renormalised)",
@@ -15,7 +15,7 @@ export function offsetPmf(sampler, gamma, remaining) {
   return p.map((x) => x / total);
 }
 
-/** Mean offset, and total variation distance to the geometric that never ends. */
+/** Mean offset, and total variation distance to the geometric without an end. */
 export function summary(p, gamma) {
   const endless = p.map((_, k) => (1 - gamma) * gamma ** k), tail = gamma ** p.length;
   return {
@@ -24,7 +24,7 @@ export function summary(p, gamma) {
   };
 }
 
-/** How often each offset came in the first n draws of a seed (inverse of the CDF). */
+/** Counts of each offset in the first n samples of a seed (inverse of the CDF). */
 export function countDraws(p, n, seed) {
   const u = uniforms(seed), counts = p.map(() => 0);
   for (let draw = 0; draw < n; draw++) {

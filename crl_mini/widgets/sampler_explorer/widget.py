@@ -1,4 +1,4 @@
-"""Chapter 4: three ways to draw a future goal from an episode that ends."""
+"""Chapter 4: three ways to sample a future goal from an episode that ends."""
 
 import traitlets
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-// Draw n of the real seeds of two agents: who wins, and what does the interval say?
+// Sample n of the recorded seeds of two agents: the winner, and the interval.
 
 /** Interquartile mean of scores in ascending order: a quarter is cut off at each end. */
 export function iqm(sorted) {
@@ -10,13 +10,13 @@ export const ascending = (xs) => [...xs].sort((a, b) => a - b);
 export const mean = (xs) => sum(xs) / xs.length;
 
 /**
- * Bootstrap interval (95 %) of the IQM, from every way to draw the n runs again. A way is
- * a list of how often each run comes; it stands for n! / (m_1! m_2! ...) orders.
+ * Bootstrap interval (95 %) of the IQM, from all resamples of the n runs. A resample is
+ * a list of counts of each run; it stands for n! / (m_1! m_2! ...) orders.
  */
 export function interval(scores) {
   const xs = ascending(scores), n = xs.length, counts = new Map();
   const cut = Math.floor(n / 4), drawn = new Array(n);
-  (function draw(k, run, ways) { // k runs are drawn, those below `run` are settled
+  (function draw(k, run, ways) { // k runs are sampled, those below `run` are settled
     if (k === n) {
       let total = 0;
       for (let i = cut; i < n - cut; i++) total += drawn[i];
@@ -26,7 +26,7 @@ export function interval(scores) {
     }
     if (run === n) return;
     let orders = ways;
-    for (let m = 0; k + m <= n; m++) { // this run comes m times: C(n - k, m) places
+    for (let m = 0; k + m <= n; m++) { // this run occurs m times: C(n - k, m) places
       if (m) {
         drawn[k + m - 1] = xs[run];
         orders = Math.round((orders * (n - k - m + 1)) / m);
@@ -56,7 +56,7 @@ export function choose(u, N, n) {
   return ascending(all.slice(0, n));
 }
 
-/** Draw number k: which seeds of the two agents, with N of them each. */
+/** Sample number k: indices of the seeds of two agents, with N seeds each. */
 export function drawn(k, sizes, n) {
   const u = uniforms(k);
   return sizes.map((N) => choose(u, N, Math.min(n, N)));
@@ -94,7 +94,7 @@ export default widget("seeds", NAMES, (model, root) => {
   const shades = ["blue", "orange"], known = new Map();
   let rows, low, at;
 
-  /** What is the same for all draws of these scores: kept, since n = 10 takes a moment. */
+  /** Results that all samples of these scores share; kept, since n = 10 is slow. */
   function reference(xs) {
     const key = xs.join();
     if (!known.has(key)) known.set(key, { iqm: iqm(ascending(xs)), interval: interval(xs) });
@@ -104,7 +104,7 @@ export default widget("seeds", NAMES, (model, root) => {
   const canvas = picture("aspect-ratio: 1 / 1.12", (context, width, height, colour) => {
     const x = (share) => 14 + ((share - low) / (1 - low)) * (width - 28);
     const bottom = height - 24, room = (bottom - 8) / 2;
-    const step = low < 0.5 ? 20 : 10; // percent between two lines
+    const step = low < 0.5 ? 20 : 10; // percent between grid lines
     for (let share = 100; share >= 100 * low - 1e-9; share -= step) {
       const at = x(share / 100), edge = share === 100 ? "right" : at < 30 ? "left" : "center";
       line(context, [[at, 8], [at, bottom]], colour("line"), { width: 0.5 });

@@ -1,4 +1,4 @@
-"""Chapter 9: draw n of the real seeds, and see who wins."""
+"""Chapter 9: sample n of the recorded seeds, and see which agent wins."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,16 +12,16 @@ from crl_mini.figures.plots import all_runs
 from crl_mini.widgets.base import Name, Whole, Widget, within
 
 Shares = Sequence | Shaped[np.ndarray, "..."]
-MOST = 10  # seeds of which all resamples are still counted one by one
+MOST = 10  # seeds; with more, there are too many resamples to list
 
 
 class SeedDraw(Widget, files=("common", "seeds/widget")):
     """Success of every recorded seed of each agent, one row an agent.
 
-    ``scores[group][measure][agent]`` (N,) are shares in [0, 1] of 2 to 10 seeds, the
-    same agents everywhere. `group`, `measure`, `first` and `second` choose what is
-    compared, `n` (1 to 10) how many seeds are drawn, of each agent as many as it has at
-    most; `draws` (1 to 10,000) counts the draws, the last of which is shown.
+    ``scores[group][measure][agent]`` (N,) are shares in [0, 1] of 2 to 10 seeds, with
+    the same agents everywhere. `group`, `measure`, `first` and `second` choose the
+    comparison, `n` (1 to 10) the number of sampled seeds, at most all of an agent;
+    `draws` (1 to 10,000) counts the samples, the last of which is shown.
     """
 
     scores = traitlets.Dict().tag(sync=True)
@@ -56,9 +56,11 @@ class SeedDraw(Widget, files=("common", "seeds/widget")):
                 raise ValueError(
                     "scores must hold the same measures and agents throughout"
                 )
-        chosen = {"group": group, "measure": measure}
-        chosen |= {"first": agents[0], "second": agents[1]}
-        super().__init__(scores=plain, **chosen | kwargs)
+        kwargs.setdefault("group", group)
+        kwargs.setdefault("measure", measure)
+        kwargs.setdefault("first", agents[0])
+        kwargs.setdefault("second", agents[1])
+        super().__init__(scores=plain, **kwargs)
 
     @traitlets.validate("group", "measure", "first", "second")
     def _is_known(self, proposal) -> str:
@@ -77,7 +79,7 @@ class SeedDraw(Widget, files=("common", "seeds/widget")):
 
 
 def _shares(agent: str, scores: Shares) -> list[float]:
-    """The scores of one agent, if they are 2 to 10 shares."""
+    """The scores of one agent as a list; ``ValueError`` unless 2 to 10 shares."""
     scores = np.asarray(scores, float)
     checks.shaped(f"scores of {agent}", scores, (None,))
     within(2, MOST)(f"the number of scores of {agent}", len(scores))

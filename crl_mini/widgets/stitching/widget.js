@@ -3,7 +3,7 @@
 const METHODS = ["inside one trajectory", "stitched, by TD"];
 const DEPTH = 4, MOST = 8, LONGEST = 120; // powers of ten of colour; trajectories; states
 
-/** next[s * A + a]: where an action leads; these mazes do not slip. */
+/** next[s * A + a]: the next state of an action; these mazes do not slip. */
 export function leadsTo(maze) {
   const next = new Int32Array(maze.S * maze.A);
   maze.probs.forEach((_, k) => {
@@ -35,7 +35,7 @@ export function monteCarlo(walks, next, { S, A }, gamma) {
   return M.map((x, k) => x && x / visits[Math.floor(k / S)]);
 }
 
-/** The world and the behaviour as recorded, in the form that `occupancy` takes. */
+/** Recorded transitions and behaviour, in the form that `occupancy` takes. */
 export function empirical(walks, next, { S, A }) {
   const seen = new Float64Array(S * A), policy = new Float64Array(S * A);
   for (const walk of walks) {
@@ -50,7 +50,7 @@ export function empirical(walks, next, { S, A }) {
   return { S, A, policy, triples, probs: rows.map(() => 1) };
 }
 
-/** Where one ends up from s: the behaviour's mean over its actions. */
+/** Distribution of futures from s: the behaviour's mean over its actions. */
 export function futuresOf(M, { policy, S, A }, s) {
   const all = new Float64Array(S);
   for (let a = 0; a < A; a++) {
@@ -65,7 +65,7 @@ export function known(M, { S, A }, s, g) {
   return Math.max(...q) > 0 ? best(q) : [];
 }
 
-/** States from s on: to g, to where no way is known, or to the first one seen twice. */
+/** States from s: to g, to a state without a known way, or to the first repeat. */
 export function follow(actions, next, A, s, g) {
   const path = [s], seen = new Set();
   while (path.at(-1) !== g && !seen.has(path.at(-1)) && actions[path.at(-1)].length) {
@@ -75,7 +75,7 @@ export function follow(actions, next, A, s, g) {
   return path;
 }
 
-/** The shortest way between two cells, without the first: what a fast pointer skipped. */
+/** The shortest way between two cells, without the first: cells a fast pointer skips. */
 export function between(next, { S, A }, from, to) {
   const before = new Int32Array(S).fill(-1), queue = [from];
   before[from] = from;

@@ -1,4 +1,4 @@
-"""Chapter 12: draw trajectories; do futures end where a trajectory ends?"""
+"""Chapter 12: draw trajectories, and compare futures inside each and stitched."""
 
 from collections.abc import Iterable
 
@@ -17,11 +17,11 @@ MOST, LONGEST = 8, 120  # trajectories, and states of each
 
 
 class Stitching(MazeWidget, files=("common", "maze", "stitching/widget")):
-    """Where recorded trajectories lead: counted inside each, and stitched together.
+    """Futures of recorded trajectories: counted inside each, and stitched together.
 
     `walks` holds up to 8 trajectories, each of 1 to 120 states: neighbours, or the
-    same state twice. `used` says which count. Both estimates are of the futures of
-    `start`; greedy arrows lead to `goal`. The maze must not slip; `gamma` lies in
+    same state twice. `used` marks those that count. Both estimates are of the futures
+    of `start`; greedy arrows lead to `goal`. The maze must not slip; `gamma` lies in
     [0.5, 0.99].
     """
 
@@ -38,12 +38,13 @@ class Stitching(MazeWidget, files=("common", "maze", "stitching/widget")):
             raise ValueError(f"maze must not slip; its slip is {maze.slip}")
         walks = [[int(s) for s in walk] for walk in walks]
         self.maze = maze
-        kwargs = {"used": [True] * len(walks)} | kwargs
+        kwargs.setdefault("used", [True] * len(walks))
         super().__init__(maze, walks=walks, gamma=gamma, **kwargs)
 
     @traitlets.validate("walks")
     def _are_walks(self, proposal) -> list[list[int]]:
-        walks, S = proposal.value, self.maze.n_states
+        walks = proposal.value
+        S = self.maze.n_states
         checks.at_least("the number of walks allowed", MOST, len(walks))
         for walk in walks:
             within(1, LONGEST)("the length of a walk", len(walk))
@@ -54,7 +55,7 @@ class Stitching(MazeWidget, files=("common", "maze", "stitching/widget")):
         return walks
 
     def recorded(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """States and actions of the trajectories that count."""
+        """States and actions of the used trajectories."""
         kept = zip(self.walks, self.used, strict=True)
         states = [np.array(walk) for walk, on in kept if on]
         step = self.maze.P.argmax(-1)  # (S, A)
@@ -62,7 +63,8 @@ class Stitching(MazeWidget, files=("common", "maze", "stitching/widget")):
 
     def estimates(self) -> dict[str, Float[np.ndarray, "S A S"]]:
         """Each method's p_gamma(g | s, a); zero where nothing was recorded."""
-        tape, sizes = self.recorded(), self.maze.P.shape[:2]
+        tape = self.recorded()
+        sizes = self.maze.P.shape[:2]
         P, pi = occupancy.empirical_transitions(*tape, *sizes)
         counted = occupancy.monte_carlo_occupancy(*tape, *sizes, self.gamma)
         stitched = occupancy.discounted_occupancy(P, pi, self.gamma)
@@ -78,25 +80,26 @@ class Stitching(MazeWidget, files=("common", "maze", "stitching/widget")):
         }
 
     def greedy(self) -> dict[str, Float[np.ndarray, "S A"]]:
-        """Each greedy policy to the goal; rows of zeros where it knows no way."""
-        found = {}
+        """Greedy policy to the goal of each method; zeros where it knows no way."""
+        policies = {}
         for name, M in self.estimates().items():
             known = M[..., self.goal].max(1) > 0
             policy = occupancy.greedy_policy(M[..., [self.goal]])[:, 0]
-            found[name] = policy * known[:, None]
-        return found
+            policies[name] = policy * known[:, None]
+        return policies
 
     def paths(self) -> dict[str, list[int]]:
         """States from the start to the goal, to where no way is known, or a loop."""
-        step, found = self.maze.P.argmax(-1), {}
+        step = self.maze.P.argmax(-1)  # (S, A)
+        paths = {}
         for name, policy in self.greedy().items():
             path = [self.start]
             while path[-1] != self.goal and path[-1] not in path[:-1]:
                 if not policy[path[-1]].any():
                     break
                 path.append(int(step[path[-1], policy[path[-1]].argmax()]))
-            found[name] = path
-        return found
+            paths[name] = path
+        return paths
 
     def fallback(self) -> Figure:
         """Both futures of the start, with greedy arrows to the goal."""
