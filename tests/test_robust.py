@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from folders import raw
 from forks import Forks, command
 from safetensors.numpy import load_file
 
@@ -191,11 +192,6 @@ def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
 
 
 # Spread over devices and processes.
-
-
-def raw(x) -> np.ndarray:
-    key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(x) if key else x)
 
 
 def compare(name: str, rows: int = 64, **changes) -> None:
