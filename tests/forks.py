@@ -41,7 +41,7 @@ class Forks:
         """The number of a new process that runs some code."""
         return self.ask(code=code, env=env, log=str(log or self.log))
 
-    def wait(self, process: int, seconds: float = 300) -> int | None:
+    def wait(self, process: int, seconds: float = 600) -> int | None:
         """Its exit status (-9 after ``kill -9``); None while it still runs."""
         return self.ask(process=process, seconds=seconds)
 

@@ -7,7 +7,9 @@ import line
 import numpy as np
 import optax
 import pytest
+from folders import raw
 from gymnasium import spaces
+from small import batch_of, create
 
 from crl_mini.agents import AGENTS, crl, td3_her
 from crl_mini.agents.base import cloned, polyak
@@ -16,32 +18,15 @@ from crl_mini.replay import Batch, Replay
 from crl_mini.rollouts import rollout, rollouts
 from crl_mini.train import updates
 
-PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))
-TINY = {"hidden": (16,), "batch_size": 32}
-
-
-def create(name, seed=0, observation=PLACE, action=MOVE, goal=None, **settings):
-    agent, config = AGENTS[name][:2]
-    config, key = config(**TINY | settings), jax.random.key(seed)
-    return agent.create(config, observation, action, goal_spec=goal, key=key)
-
 
 def has(name, setting):
     """Does the agent have this setting?"""
     return setting in AGENTS[name].config.__dataclass_fields__
 
 
-def batch_of(n=32, seed=0):
-    x = np.random.default_rng(seed).uniform(-1, 1, (5, n, 2)).astype(np.float32)
-    return Batch(*map(jnp.asarray, x))
-
-
 def arrays(agent):
     """All numbers of an agent, random keys too."""
-    leaves = jax.tree.leaves(agent)
-    is_key = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves]
-    keys = zip(leaves, is_key, strict=True)
-    return [np.asarray(jax.random.key_data(x) if k else x) for x, k in keys]
+    return [np.asarray(raw(x)) for x in jax.tree.leaves(agent)]
 
 
 def same(a, b):

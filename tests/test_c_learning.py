@@ -1,11 +1,15 @@
 """C-learning against the exact density ratios of small problems."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small
 from gymnasium import spaces
+from small import batch_of
 
 from crl_mini import GridMaze, Replay
 from crl_mini.agents import CLearning, CLearningConfig
@@ -19,26 +23,15 @@ from crl_mini.agents.c_learning import (
 from crl_mini.critic import paired
 from crl_mini.measure import occupancy
 from crl_mini.measure.critics import critic_table
-from crl_mini.replay import Batch
 from crl_mini.train import train_offline
 
-PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))
 GAMMA = 0.8
 MAZE = GridMaze("U")
 M = occupancy.discounted_occupancy(MAZE.P, MAZE.uniform_policy, GAMMA)
 S, A = MAZE.n_states, MAZE.n_actions
 
 
-def create(**settings):
-    config = CLearningConfig(
-        **{"hidden": (16,), "repr_dim": 8, "batch_size": 32, "gamma": GAMMA} | settings
-    )
-    return CLearning.create(config, PLACE, MOVE, key=jax.random.key(0))
-
-
-def batch_of(n=32, seed=0):
-    x = np.random.default_rng(seed).uniform(-1, 1, (5, n, 2)).astype(np.float32)
-    return Batch(*map(jnp.asarray, x))
+create = partial(small.create, "c_learning", repr_dim=8, gamma=GAMMA)
 
 
 def bce(logit, label):

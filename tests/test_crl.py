@@ -1,13 +1,16 @@
 """The agent: gradients against the plain form, learning, seeds, bad settings."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small
 from gymnasium import spaces
+from small import batch_of
 
 from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
 from crl_mini.agents.crl import actor_loss, critic_loss
@@ -15,20 +18,8 @@ from crl_mini.critic import ENERGIES, paired
 from crl_mini.losses import LOSSES
 from crl_mini.measure import occupancy
 from crl_mini.measure.critics import critic_table, weighted_correlation
-from crl_mini.replay import Batch
 
-PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))
-TINY = {"hidden": (16,), "repr_dim": 8, "batch_size": 32}
-
-
-def batch_of(n=32, seed=0):
-    s, a, g = np.random.default_rng(seed).uniform(-1, 1, (3, n, 2)).astype(np.float32)
-    return Batch(jnp.asarray(s), jnp.asarray(a), jnp.asarray(g))
-
-
-def create(seed=0, **settings):
-    config = CRLConfig(**TINY | settings)
-    return CRL.create(config, PLACE, MOVE, key=jax.random.key(seed))
+create = partial(small.create, "crl", repr_dim=8)
 
 
 def seen_by(critic, batch):

@@ -1,17 +1,18 @@
 """Cloning against the density and against a known conditional distribution."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from gymnasium import spaces
+import small
 from scipy.stats import norm
 
-from crl_mini.agents import GCBC, GCBCConfig
 from crl_mini.agents.gcbc import cloning_loss
 from crl_mini.replay import Batch
 
-PLACE, MOVE = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (2,))
+create = partial(small.create, "gcbc", hidden=(32,))
 
 
 def conditional_batch(key, n=256):
@@ -19,11 +20,6 @@ def conditional_batch(key, n=256):
     s, g, noise = jax.random.uniform(key, (3, n, 2), minval=-1)
     noise = jax.scipy.stats.norm.ppf((noise + 1) / 2)
     return Batch(s, jnp.tanh(g - s / 2 + 0.3 * noise), g)
-
-
-def create(**settings):
-    config = GCBCConfig(hidden=(32,), **settings)
-    return GCBC.create(config, PLACE, MOVE, key=jax.random.key(0))
 
 
 def test_loss_is_the_negative_log_likelihood():

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small
 from gymnasium import spaces
+from small import PLACE
 
 from crl_mini.agents import TD3HER, TD3HERConfig
 from crl_mini.agents.td3_her import (
@@ -19,7 +21,6 @@ from crl_mini.agents.td3_her import (
 )
 from crl_mini.replay import Batch
 
-PLACE = spaces.Box(-1, 1, (2,))
 MOVE = spaces.Box(np.float32([-2, 0]), np.float32([2, 1]))
 TINY = {"hidden": (16,), "batch_size": 32, "gamma": 0.9}
 
@@ -30,9 +31,8 @@ def create(success=None, **settings):
 
 
 def batch_of(n=32, seed=0):
-    x = np.random.default_rng(seed).uniform(-1, 1, (5, n, 2)).astype(np.float32)
-    x[1] = x[1] * [2, 0.5] + [0, 0.5]  # actions
-    return Batch(*map(jnp.asarray, x))
+    batch = small.batch_of(n, seed)
+    return batch._replace(a=batch.a * jnp.array([2, 0.5]) + jnp.array([0, 0.5]))
 
 
 def seen_by(critic, batch):
