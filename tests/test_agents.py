@@ -136,12 +136,10 @@ def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
         gap = ((actor.center(seen(actor, batch.s, batch.g)) - batch.a) ** 2).mean()
         return 0.5 * gap - 0.5 * q.mean() / jax.lax.stop_gradient(abs(q).mean())
 
-    grads = (jax.tree.map(jnp.zeros_like, agent.critic), jax.grad(by_hand)(agent.actor))
-    (_, changes), _ = agent.config.adam().update(grads, agent.optimizer)
-    want = optax.apply_updates(agent.actor, changes)
-    got = agent.update(batch)[0].actor
+    want = jax.grad(by_hand)(agent.actor)
+    _, got = agent.update(batch)[0].optimizer[0].mu  # a tenth of the gradients
     for x, y in zip(*map(jax.tree.leaves, (got, want)), strict=True):
-        np.testing.assert_allclose(x, y, atol=2e-5)
+        np.testing.assert_allclose(10 * x, y, rtol=1e-3, atol=1e-5)
     key, noise = jax.random.key(1), {"std": 0.2, "clip": 0.5}
     a = agent.actor.noisy(seen(agent.actor, batch.next_s, g), key=key, **noise)
     want = agent.critic(batch.next_s, a, g)

@@ -114,7 +114,7 @@ class TwinCritic(Seeing):
 
 def critic_loss(
     critic: TwinCritic,
-    seen: Batch,
+    features: Batch,
     weights: Float[Array, " B"],
     config: CLearningConfig,
 ):
@@ -124,8 +124,8 @@ def critic_loss(
 
     Source: Eysenbach et al. (2021), Alg. 1; Eysenbach et al. (2022), released code.
     """
-    phi, psi = critic.phi(seen.s, seen.a), critic.psi(seen.g)
-    reached = critic.both(phi, critic.psi(seen.next_g), pairs=paired)
+    phi, psi = critic.phi(features.s, features.a), critic.psi(features.g)
+    reached = critic.both(phi, critic.psi(features.next_g), pairs=paired)
     random = critic.both(phi, jnp.roll(psi, 1, axis=0), pairs=paired)
     loss = c_learning_loss(reached, random, weights, config.gamma)
     if config.nce:
@@ -158,11 +158,11 @@ class CLearning(CRL):
 
         def loss_of(critic, actor):
             s, g, next_g = critic.see(batch.s, batch.g, batch.next_g)
-            seen = batch._replace(s=s, g=g, next_g=next_g)
-            loss, more = critic_loss(critic, seen, weights, config)
+            features = batch._replace(s=s, g=g, next_g=next_g)
+            loss, more = critic_loss(critic, features, weights, config)
             reached, random, psi = more
             metrics = {"positive": reached.mean(), "negative": random.mean()}
-            given = (critic, batch, seen, psi, config)
+            given = (critic, batch, features, psi, config)
             climb, more = actor_loss(actor, *given, key=sample)
             return loss + climb, {"loss": loss, **metrics, **more}
 

@@ -54,15 +54,15 @@ class CRLConfig(CriticConfig):
         checks.at_least("logsumexp", self.logsumexp, 0)
 
 
-def critic_loss(critic: Critic, seen: Batch, config: CRLConfig):
-    """Contrastive loss of a batch whose s and g are what `Critic.see` made of them.
+def critic_loss(critic: Critic, features: Batch, config: CRLConfig):
+    """Contrastive loss of a batch whose s and g are features, see `Critic.see`.
 
     Returns the loss and (logits (B, B), psi (B, D)): the actor's loss needs psi again.
 
     Source: :eq:`critic-loss`; Eysenbach et al. (2022), Alg. 1.
     """
-    psi = critic.psi(seen.g)
-    logits = critic.logits(critic.phi(seen.s, seen.a), psi)
+    psi = critic.psi(features.g)
+    logits = critic.logits(critic.phi(features.s, features.a), psi)
     loss = LOSSES[config.loss](logits)
     if config.logsumexp:
         loss += config.logsumexp * logsumexp_penalty(logits)
@@ -78,7 +78,7 @@ def actor_loss(
     actor: Actor | None,
     critic: nnx.Module,
     batch: Batch,
-    seen: Batch,
+    features: Batch,
     psi: Float[Array, "B *D"],
     config: CriticConfig,
     *,
@@ -86,8 +86,8 @@ def actor_loss(
 ):
     """Minus the critic at the actor's own actions: for own futures and for others'.
 
-    `seen` is the batch with the critic's features of states and goals, and `psi` are
-    its goals' representations: both were computed for the critic's loss. Each state is
+    `features` is the batch with the critic's features of states and goals, `psi` are
+    the goals' representations: both were computed for the critic's loss. Each state is
     paired with its own future and with that of the row before. The cloning term asks
     for the action that was taken on the way to the own future; with it the first term
     is divided by the mean of abs(f). Without an actor (discrete actions) it is 0.
@@ -96,11 +96,11 @@ def actor_loss(
     """
     if actor is None:
         return 0.0, {}
-    critic, seen, psi = jax.lax.stop_gradient((critic, seen, psi))
-    pictures, features = doubled(batch.s, batch.g), doubled(seen.s, seen.g)
-    mean, log_std = actor.gaussian(actor.view(pictures, features))
+    critic, features, psi = jax.lax.stop_gradient((critic, features, psi))
+    x = actor.view(doubled(batch.s, batch.g), doubled(features.s, features.g))
+    mean, log_std = actor.gaussian(x)
     a, log_prob = actor.sample(mean, log_std, key=key)
-    s, psi = doubled(seen.s, psi)
+    s, psi = doubled(features.s, psi)
     f = critic.logits(critic.phi(s, a), psi, pairs=paired)
     loss = (config.entropy * log_prob - f).mean()
     if config.bc:
@@ -154,9 +154,9 @@ class CRL(Agent):
 
         def loss_of(critic, actor):
             s, g = critic.see(batch.s, batch.g)  # the critic's only look at pictures
-            seen = batch._replace(s=s, g=g)
-            loss, (logits, psi) = critic_loss(critic, seen, config)
-            given = (critic, batch, seen, psi, config)
+            features = batch._replace(s=s, g=g)
+            loss, (logits, psi) = critic_loss(critic, features, config)
+            given = (critic, batch, features, psi, config)
             climb, more = actor_loss(actor, *given, key=sample)
             return loss + climb, {"loss": loss, **logit_metrics(logits), **more}
 

@@ -130,29 +130,33 @@ class QNetworks(Seeing):
 
 
 def critic_loss(
-    critic: QNetworks, seen: Batch, target: Float[Array, " B"]
+    critic: QNetworks, features: Batch, target: Float[Array, " B"]
 ) -> Float[Array, ""]:
     """Mean squared error of both critics, added, for a batch of features.
 
     Source: Fujimoto et al. (2018), Alg. 1.
     """
-    q = critic.values(seen.s, seen.a, seen.g)
+    q = critic.values(features.s, features.a, features.g)
     return ((q - target) ** 2).mean(1).sum()
 
 
 def actor_loss(
-    actor: Policy, critic: QNetworks, batch: Batch, seen: Batch, config: TD3HERConfig
+    actor: Policy,
+    critic: QNetworks,
+    batch: Batch,
+    features: Batch,
+    config: TD3HERConfig,
 ):
     """Minus the first critic at the actor's action, for relabelled goals.
 
-    `seen` is the batch with the critic's features of states and own futures. The
+    `features` is the batch with the critic's features of states and own futures. The
     cloning term is the squared distance, in units of [-1, 1], to the action that was
     taken on the way to the own future.
 
     Source: Fujimoto et al. (2018), Alg. 1; Fujimoto and Gu (2021), Eq. 3.
     """
-    critic, seen = jax.lax.stop_gradient((critic, seen))
-    own = (batch.s, batch.g), (seen.s, seen.g)  # pictures and features
+    critic, features = jax.lax.stop_gradient((critic, features))
+    own = (batch.s, batch.g), (features.s, features.g)  # pictures and features
     asked = [(s, relabel(g, config.future)) for s, g in own]
     s, g = asked[1]
     q = critic.values(s, actor.mode(actor.view(*asked)), g)[0]
@@ -213,10 +217,10 @@ class TD3HER(Agent):
 
         def loss_of(critic, actor):
             s, futures = critic.see(batch.s, batch.g)
-            seen = batch._replace(s=s, g=futures)
-            asked = seen._replace(g=relabel(futures, config.future))
+            features = batch._replace(s=s, g=futures)
+            asked = features._replace(g=relabel(futures, config.future))
             loss = critic_loss(critic, asked, target)
-            climb, more = actor_loss(actor, critic, batch, seen, config)
+            climb, more = actor_loss(actor, critic, batch, features, config)
             return loss + climb, {"loss": loss, "reward": reward.mean(), **more}
 
         networks = self.critic, self.actor
