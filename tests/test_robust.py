@@ -151,7 +151,7 @@ def test_sigterm_ends_between_two_chunks(forks, finished, tmp_path):
 
 def test_sigterm_before_the_first_file_leaves_nothing(forks, tmp_path):
     early = "import os; from crl_mini.runs.run import Run\n"
-    early += "Run.collected = lambda self: os.kill(os.getpid(), 15)\n"
+    early += "Run.replay = lambda self: os.kill(os.getpid(), 15)\n"
     status, log = forks.run(early + training(tmp_path / "x"))
     assert status == 130
     assert log.splitlines()[-1] == "stopped; nothing written"
