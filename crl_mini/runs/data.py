@@ -18,8 +18,7 @@ from tqdm import tqdm
 from crl_mini import checks
 from crl_mini.devices import memory_gib
 from crl_mini.envs.play import Expert, Play, Wander
-from crl_mini.envs.tasks import SEEN, GoalTask
-from crl_mini.envs.tasks import task as task_of
+from crl_mini.envs.tasks import SEEN, GoalTask, spec_of
 from crl_mini.rollouts import rollout
 from crl_mini.runs.files import versions, whole
 
@@ -57,14 +56,14 @@ class Data(NamedTuple):
 def make(task: str, obs_type: str, n: int) -> gymnasium.vector.VectorEnv:
     """`n` simulations of a task that has scripted policies."""
     checks.one_of("task", task, SEEN)
-    return task_of(task).make(n, obs_type=obs_type)
+    return gymnasium.make_vec(spec_of(task), num_envs=n, obs_type=obs_type)
 
 
 def n_bytes(task: str, obs_type: str, episodes: int) -> int:
     """Memory that the observations of so many episodes take, in bytes."""
     space = make(task, obs_type, 1).single_observation_space["observation"]
     frame = space.dtype.itemsize * math.prod(space.shape)
-    return episodes * (task_of(task).length + 1) * frame
+    return episodes * (spec_of(task).max_episode_steps + 1) * frame
 
 
 def collect(
@@ -124,8 +123,9 @@ def _chunk(about: dict, seed: int, n: int) -> tuple[np.ndarray, ...]:
     else:
         kind = {"play": Play, "expert": Expert}[about["policy"]]
         policy = kind(env, noise=about["noise"], seed=seed)
-    done = rollout(env, policy, task_of(about["task"]).length, seed=seed)
-    return done.observations, np.float32(done.actions), done.success
+    length = spec_of(about["task"]).max_episode_steps
+    episodes = rollout(env, policy, length, seed=seed)
+    return episodes.observations, np.float32(episodes.actions), episodes.success
 
 
 def check_room(path: Path, need: int) -> None:
