@@ -202,9 +202,9 @@ class Run:
 
         `log(row)` gets each row of metrics: a hook for TensorBoard and the like.
         """
-        begun, agent = time.perf_counter(), self.fresh()
+        begun = time.perf_counter()
         check_folder(self, resume)
-        agent, replay, rows = start(self, agent, resume)
+        agent, replay, rows = start(self, resume)
         together(str(self.identity))  # all have checked the folder before one writes
         agent, replay = everywhere((agent, replay))
         keep(self, "config.json", text(self.identity))
@@ -254,9 +254,10 @@ def pictured(episodes: Episodes, scene) -> Episodes:
     return episodes._replace(observations=frames, achieved=frames)
 
 
-def start(run: Run, agent, resume: bool) -> tuple[Any, Replay, list[dict]]:
+def start(run: Run, resume: bool) -> tuple[Any, Replay, list[dict]]:
     """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
-    checkpoint, replay = run.out / "checkpoint.safetensors", run.replay()
+    agent, checkpoint = run.fresh(), run.out / "checkpoint.safetensors"
+    replay = run.replay()
     if not resume or not checkpoint.exists():
         return agent, replay, []
     agent = load(agent, checkpoint)
