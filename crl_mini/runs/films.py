@@ -1,5 +1,6 @@
 """Films of a trained agent: what it does, beside a picture of what it is asked for."""
 
+import math
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -76,7 +77,8 @@ def sheet(
     Height and width are even, as video codecs want them.
     """
     n, height, width, _ = pictures.shape
-    rows, columns = -(-n // columns), min(n, columns)
+    rows = math.ceil(n / columns)
+    columns = min(n, columns)
     tiles = np.full(
         (rows * columns, height + 2 * GAP, width + 2 * GAP, 3), 255, np.uint8
     )
