@@ -211,11 +211,11 @@ def test_page_fits_is_quiet_self_contained_and_accessible(
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.wait_for_timeout(100)  # the margins appear, and axe looks at them, too
     assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert tab.errors == []  # in a folder, axe itself may not read the style sheets
     assert violations(tab) == []
     tab.emulate_media(color_scheme="light")
     tab.wait_for_function("document.documentElement.dataset.theme === 'light'")
     assert violations(tab, runOnly=["color-contrast"]) == []
-    assert tab.errors == []
     assert tab.external == []
 
 

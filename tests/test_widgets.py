@@ -570,7 +570,8 @@ def test_rollout_player_numbers(node, energy):
     """
     found, near = node(widget, body), {"atol": 1e-3, "rtol": 0}
     seen = zip(parts["films"][:, :-1], parts["actions"], strict=True)
-    phi = np.stack([critic.phi(*critic.see(jnp.asarray(s)), a) for s, a in seen])
+    seen = [(jnp.asarray(s), jnp.asarray(a, jnp.float32)) for s, a in seen]
+    phi = np.stack([critic.phi(*critic.see(s), a) for s, a in seen])
     psi = np.asarray(critic.psi(critic.see_goal(jnp.asarray(parts["goals"]))))
     plane = pca(np.concatenate([phi.reshape(-1, 6), psi]))
     for r, got in enumerate(found):
