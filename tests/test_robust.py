@@ -226,6 +226,8 @@ def compare(name: str, rows: int = 64, **changes) -> None:
 
 def check_negatives(agent, batch, loss: float) -> None:
     """The loss is that of B x B logits, not the mean over devices of smaller ones."""
+    s, g = agent.critic.see(batch.s, batch.g)
+    batch = batch._replace(s=s, g=g)
     whole, _ = critic_loss(agent.critic, batch, agent.config)
     rows = np.array_split(np.arange(len(batch.s)), jax.device_count())
     parts = [jax.tree.map(lambda x, i=i: x[i], batch) for i in rows]
