@@ -62,14 +62,15 @@ def execute(path: str, timeout: int) -> tuple[str, str]:
 
 
 def execute_all() -> list[str]:
-    """Execute the chapters, several at a time; the errors."""
-    chapters = [str(path) for path in (ROOT / "book").glob("chapters/*.md")]
+    """Execute all pages with code, several at a time; the errors."""
+    pages = [p for p in (ROOT / "book").rglob("*.md") if "{code-cell}" in p.read_text()]
     timeout = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["timeout"]
     get_cache(BUILD / ".jupyter_cache").list_project_records()  # makes its data base
     errors = []
     with ProcessPoolExecutor(KERNELS) as pool:
         # The last chapters take longest: they begin first.
-        jobs = {pool.submit(execute, c, timeout): c for c in sorted(chapters)[::-1]}
+        pages = sorted(map(str, pages))[::-1]
+        jobs = {pool.submit(execute, page, timeout): page for page in pages}
         for job in as_completed(jobs):
             said, error = job.result()
             print(f"{Path(jobs[job]).stem}: {said}", flush=True)

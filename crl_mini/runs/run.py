@@ -256,11 +256,10 @@ def pictured(episodes: Episodes, scene) -> Episodes:
 
 def start(run: Run, resume: bool) -> tuple[Any, Replay, list[dict]]:
     """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
-    agent, checkpoint = run.fresh(), run.out / "checkpoint.safetensors"
-    replay = run.replay()
+    checkpoint, replay = run.out / "checkpoint.safetensors", run.replay()
     if not resume or not checkpoint.exists():
-        return agent, replay, []
-    agent = load(agent, checkpoint)
+        return run.fresh(), replay, []
+    agent = load(jax.eval_shape(run.fresh), checkpoint)
     if run.rounds:
         replay = load(replay, checkpoint, REPLAY)
     return agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
@@ -358,7 +357,8 @@ def restored(folder: Path) -> tuple[Run, Any]:
         run = of_config(parsed(path), folder)
     except (KeyError, TypeError) as problem:
         raise ValueError(f"{path} describes no run: {problem}") from problem
-    return run, load(run.fresh(), folder / "checkpoint.safetensors")
+    like = jax.eval_shape(run.fresh)
+    return run, load(like, folder / "checkpoint.safetensors")
 
 
 def of_config(config: dict, out: Path) -> Run:

@@ -35,8 +35,10 @@ def load(name: str) -> tuple[Run, Any]:
     if digest != manifest["sha256"]:
         raise ValueError(f"{path} has the SHA-256 {digest}, not that of its manifest")
     run = of_config(manifest["config"], path)
-    agent = run.fresh()
-    return run, replace(agent, **files.load(_networks(agent), path))
+    networks = files.load(_networks(jax.eval_shape(run.fresh)), path)
+    # XLA does not compute the networks that are thrown away here.
+    rest = jax.jit(lambda: replace(run.fresh(), **dict.fromkeys(networks)))()
+    return run, replace(rest, **networks)
 
 
 def keep(folder: Path, name: str) -> Path:
