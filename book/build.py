@@ -24,7 +24,9 @@ BUILD = ROOT / "_build"
 INDEX = BUILD / "html" / "index.html"
 STAMP = BUILD / "sources.sha256"
 SOURCES = ("crl_mini", "results", "pyproject.toml")
-KERNELS = min(os.cpu_count() or 1, 4)  # at a time; each may take 2 GB of memory
+# At a time: one more than there are cores, because they wait now and then. Each may
+# take 2 GB of memory.
+KERNELS = min((os.cpu_count() or 1) + 1, 4)
 # show() links to the pages beside it instead of to the repository; compiled programs
 # are kept for the other kernels and for the next time.
 ENVIRONMENT = {

@@ -90,7 +90,6 @@ def dump(agent, replay=None) -> bytes:
 def load(like, path: Path, prefix: str = ""):
     """The agent `like` with the arrays of a checkpoint; its own must have their shapes.
 
-    Shapes are all that `like` needs: `jax.eval_shape` gives them without computing.
     With the prefix `REPLAY` it loads the replay. Errors: ``ValueError`` for a file that
     is no checkpoint, or that holds other shapes.
     """
@@ -104,28 +103,22 @@ def load(like, path: Path, prefix: str = ""):
         for k, v in stored.items()
         if k.startswith(REPLAY) == of_replay
     }
-    own = jax.eval_shape(_arrays, like)
+    own = _arrays(like)
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
         raise ValueError(f"{path} was made with other networks or sizes than requested")
-
-    def filled(at, leaf):
-        value = stored[_name(at)]
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jnp.asarray(value))
-        return jnp.asarray(value, leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(filled, like)
-
-
-def _name(path: tuple) -> str:
-    """Name of an array in a checkpoint, from its place in the tree."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+    leaves = [
+        jax.random.wrap_key_data(jnp.asarray(stored[k]))
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else jnp.asarray(stored[k], leaf.dtype)
+        for k, leaf in zip(own, jax.tree.leaves(like), strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def _arrays(agent) -> dict[str, jax.Array]:
     """Array of every leaf by its name; random keys as integers."""
     return {
-        _name(path): jax.random.key_data(x)
+        jax.tree_util.keystr(path, simple=True, separator="/"): jax.random.key_data(x)
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
         else x
         for path, x in jax.tree_util.tree_leaves_with_path(agent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -259,10 +260,15 @@ def start(run: Run, resume: bool) -> tuple[Any, Replay, list[dict]]:
     checkpoint, replay = run.out / "checkpoint.safetensors", run.replay()
     if not resume or not checkpoint.exists():
         return run.fresh(), replay, []
-    agent = load(jax.eval_shape(run.fresh), checkpoint)
+    agent = load(blank(run), checkpoint)
     if run.rounds:
         replay = load(replay, checkpoint, REPLAY)
     return agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
+
+
+def blank(run: Run):
+    """An agent of zeros, for `load` to fill: nothing of a fresh one is computed."""
+    return jax.jit(lambda: jax.tree.map(jnp.zeros_like, run.fresh()))()
 
 
 def tested(run: Run, agent) -> dict:
@@ -357,8 +363,7 @@ def restored(folder: Path) -> tuple[Run, Any]:
         run = of_config(parsed(path), folder)
     except (KeyError, TypeError) as problem:
         raise ValueError(f"{path} describes no run: {problem}") from problem
-    like = jax.eval_shape(run.fresh)
-    return run, load(like, folder / "checkpoint.safetensors")
+    return run, load(blank(run), folder / "checkpoint.safetensors")
 
 
 def of_config(config: dict, out: Path) -> Run:

@@ -35,10 +35,14 @@ def load(name: str) -> tuple[Run, Any]:
     if digest != manifest["sha256"]:
         raise ValueError(f"{path} has the SHA-256 {digest}, not that of its manifest")
     run = of_config(manifest["config"], path)
-    networks = files.load(_networks(jax.eval_shape(run.fresh)), path)
-    # XLA does not compute the networks that are thrown away here.
-    rest = jax.jit(lambda: replace(run.fresh(), **dict.fromkeys(networks)))()
-    return run, replace(rest, **networks)
+
+    @jax.jit  # which leaves out how the networks are made, because zeros replace them
+    def fresh():
+        agent = run.fresh()
+        return replace(agent, **jax.tree.map(jnp.zeros_like, _networks(agent)))
+
+    agent = fresh()
+    return run, replace(agent, **files.load(_networks(agent), path))
 
 
 def keep(folder: Path, name: str) -> Path:
