@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 # 50 times as long as one.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help book test colab-test lint format lab notebooks bench doctor clean
+.PHONY: help book test coverage colab-test lint format lab notebooks bench doctor clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -19,16 +19,17 @@ help:  ## list the targets
 book: $(STAMP)  ## execute every chapter and render _build/html
 	@$(BIN)/python book/build.py
 
-# The tests compile much and compute little: without optimizing, and with XLA's older way
-# to compile for CPUs where it is still there, compilation takes 40 % of the time. `make
-# book` runs every cell as a reader does. All tests of a file run in one process, so that
-# what they share is made once. Three processes on two cores: they wait now and then.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-test: OLDER := --xla_cpu_use_fusion_emitters=false
-test: $(STAMP)  ## run the tests and print the coverage of crl_mini
-	@! XLA_FLAGS=$(OLDER) $(BIN)/python -c 'import jax; jax.devices()' 2>/dev/null \
-	  || export XLA_FLAGS=$(OLDER); \
-	  $(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report=term-missing
+# The tests compile much and compute little: without optimizing, compilation takes half
+# the time. `make book` runs every cell as a reader does. All tests of a file run in one
+# process, so that what they share is made once; conftest.py says which files begin.
+# Three processes on two cores: they wait now and then.
+TESTS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+test coverage: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+test: $(STAMP)  ## run the tests
+	$(TESTS)
+
+coverage: $(STAMP)  ## run the tests and print what they cover (half as long again)
+	$(TESTS) --cov --cov-report=term-missing
 
 colab-test: $(STAMP)  ## run every Colab twin with the built wheel, in empty folders
 	$(BIN)/python book/colab.py

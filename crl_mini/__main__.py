@@ -9,9 +9,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+#: What gets one line: a wrong value, a file that fails, a training that is not finite.
+PROBLEMS = (ValueError, OSError, FloatingPointError)
+
 
 class Parser(argparse.ArgumentParser):
-    """Wrong arguments get one line: what was wrong, and what is allowed."""
+    """Arguments that cannot be read get one line: what was wrong, and the usage."""
 
     def error(self, message: str):
         usage = " ".join(self.format_usage().split())
@@ -102,7 +105,7 @@ def sweep(args: argparse.Namespace) -> int:
             try:
                 manifest = run(resume=(run.out / "config.json").exists())
                 tqdm.write(_summary(run, manifest))
-            except (ValueError, OSError) as problem:
+            except PROBLEMS as problem:
                 tqdm.write(f"{run.out}: {problem}", file=sys.stderr)
                 failed += 1
     except KeyboardInterrupt:
@@ -266,8 +269,8 @@ def main(argv: list[str] | None = None) -> int:
         commands.choices[args.command].error(f"unknown arguments {' '.join(unknown)}")
     try:
         return args.run(args)
-    except (ValueError, OSError) as problem:
-        return commands.choices[args.command].error(str(problem))
+    except PROBLEMS as problem:  # the usage was not the fault
+        return parser.exit(2, f"{parser.prog} {args.command}: {problem}\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     """One episode of `length` steps in every copy of the environment.
 
     `policy(s, g, key)` returns a batch of actions. The seed decides starts, goals and
-    the policy's noise. Gymnasium's autoreset mode makes no difference. Errors:
+    the policy's noise. Gymnasium's autoreset mode makes no difference. All is copied:
+    the policy and the environment may write into their arrays again. Errors:
     ``ValueError`` for an episode that ends before its last step.
     """
     checks.at_least("length", length, 1)
@@ -50,15 +51,15 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     seen, actions, success = [_seen(now)], [], []
     for t in range(length):
         noise = jax.random.fold_in(key, t)
-        action = np.asarray(policy(seen[-1][0], now["desired_goal"], noise))
-        now, _, terminated, truncated, info = env.step(action)
+        action = np.array(policy(seen[-1][0], now["desired_goal"], noise))
+        actions.append(action)
+        now, _, terminated, truncated, info = env.step(action.copy())
         if t + 1 < length and (terminated | truncated).any():
             raise ValueError(
                 f"an episode must last {length} steps; one ended at {t + 1}"
             )
         now, info = _before_reset(env, now, info)
         seen.append(_seen(now))
-        actions.append(action)
         success.append(_success(info))
     observations = np.stack([s for s, _ in seen], 1)
     same = all(s is g for s, g in seen)
@@ -94,7 +95,7 @@ def _success(info: dict) -> Bool[np.ndarray, " N"]:
     """Whether each copy has reached its goal, under either of the usual names."""
     for name in ("success", "is_success"):
         if name in info:
-            return np.asarray(info[name], bool)
+            return np.array(info[name], bool)
     raise ValueError(f"info must hold success or is_success; got {list(info)}")
 
 

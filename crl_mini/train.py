@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 from tqdm import tqdm
@@ -102,10 +103,29 @@ def train(
 
 
 def chunk(agent, replay: Replay, n: int, key: PRNGKeyArray, watch: Callable | None):
-    """The agent after `n` updates, and a row of their metrics."""
+    """The agent after `n` updates, and a row of their metrics.
+
+    Errors: ``FloatingPointError`` if a metric or a network is no longer finite.
+    """
+    before = int(agent.step)
     agent, metrics = updates(agent, replay, n, key=key)
     row = {"step": int(agent.step)} | {k: float(v) for k, v in metrics.items()}
+    if not (_finite(agent) and np.isfinite(list(row.values())).all()):
+        raise FloatingPointError(
+            f"training is no longer finite: after update {row['step']} the loss is "
+            f"{row['loss']:.4g}; the agent after update {before} is the last good one; "
+            f"try a learning_rate below {agent.config.learning_rate:g}, or layer_norm"
+        )
     return agent, row | (watch(agent) if watch else {})
+
+
+@jax.jit
+def _finite(agent):
+    """Whether all numbers of an agent are finite."""
+    leaves = [
+        x for x in jax.tree.leaves(agent) if jnp.issubdtype(x.dtype, jnp.floating)
+    ]
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 
 
 def _show(bar: tqdm, n: int, rows: list[dict]) -> None:

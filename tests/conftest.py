@@ -37,6 +37,17 @@ CHROMIUM_FLAGS = [
 ]
 
 
+# The files that take longest, longest first: then no process waits for another one.
+LONG = ("run", "tabletop", "book", "agents", "benchmarks", "widgets", "robust", "twins")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """The tests of the longest files come first."""
+    names = [f"test_{name}.py" for name in LONG]
+    ranks = {name: rank for rank, name in enumerate(names)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs() -> Iterator[None]:
     """Without this, compiled programs use up the memory maps that Linux allows."""

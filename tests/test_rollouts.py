@@ -91,3 +91,35 @@ def test_one_seed_repeats_and_two_seeds_differ():
 def test_no_steps_are_refused():
     with pytest.raises(ValueError, match="length must be at least 1"):
         rollout(gymnasium.make_vec(ENV, num_envs=1), still, 0, seed=0)
+
+
+def test_what_others_write_again_is_copied():
+    """An environment and a policy that keep one array each, and write into both."""
+
+    class Kept(line.Line):
+        def step(self, action):
+            now, reward, terminated, truncated, info = super().step(action)
+            action[...] = 9
+            return now, reward, terminated, truncated, info
+
+    space = gymnasium.spaces.Box(-1, 1, (1,))
+    steps, reached = np.zeros((3, 1)), np.zeros(3, bool)
+    env = gymnasium.vector.SyncVectorEnv([lambda: Kept(space)] * 3, copy=False)
+    inner = env.step
+
+    def step(action):
+        now, reward, terminated, truncated, info = inner(action)
+        reached[:] = info["success"]
+        return now, reward, terminated, truncated, info | {"success": reached}
+
+    def policy(s, g, key):
+        steps[:] = np.sign(g - s[:, :1])
+        return steps
+
+    env.step = step
+    seen = rollout(env, policy, line.LENGTH, seed=3)
+    x = seen.achieved[..., 0]
+    np.testing.assert_array_equal(seen.actions[..., 0], np.sign(seen.goals - x[:, :-1]))
+    near = np.abs(x[:, 1:] - seen.goals) < line.NEAR
+    np.testing.assert_array_equal(seen.success, near)
+    assert 0 < near.sum() < near.size

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from folders import TINY, raw, refused
 
-from crl_mini import Replay
+from crl_mini import Replay, train
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
 from crl_mini.envs.play import Wander
@@ -91,6 +91,30 @@ def test_interrupted_run_goes_on_to_the_same_result(
         json.loads((path / "manifest.json").read_text()) for path in (finished, out)
     ]
     assert again[0]["ever"] == again[1]["ever"]
+
+
+@pytest.mark.parametrize("broken", ["networks", "loss"])
+def test_a_training_that_is_not_finite_stops(broken, tmp_path, monkeypatch, capsys):
+    """One number of the third chunk is not: its checkpoint is not kept."""
+    learn, out = train.updates, tmp_path / "run"
+
+    def fail(agent, *data, **key):
+        agent, metrics = learn(agent, *data, **key)
+        if agent.step == 150 and broken == "networks":
+            bias = agent.actor.tower.out.bias
+            bias[...] = bias[...].at[0].set(np.nan)
+        elif agent.step == 150:
+            metrics["loss"] *= np.inf
+        return agent, metrics
+
+    monkeypatch.setattr(train, "updates", fail)
+    said = refused(arguments(out), capsys)
+    assert "no longer finite: after update 150 the loss is " in said
+    assert "the agent after update 100 is the last good one" in said
+    assert "learning_rate below 0.003" in said
+    assert not (out / "manifest.json").exists()
+    assert int(restored(out)[1].step) == 100
+    assert len((out / "metrics.csv").read_text().splitlines()) == 1 + 2
 
 
 ONLINE = ["--task", "Reach", "--data", "play", "--set", "collect=800", "episodes=8"]

@@ -257,10 +257,10 @@ def pictured(episodes: Episodes, scene) -> Episodes:
 
 def start(run: Run, resume: bool) -> tuple[Any, Replay, list[dict]]:
     """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
-    checkpoint, replay = run.out / "checkpoint.safetensors", run.replay()
+    checkpoint = run.out / "checkpoint.safetensors"
     if not resume or not checkpoint.exists():
-        return run.fresh(), replay, []
-    agent = load(blank(run), checkpoint)
+        return run.fresh(), run.replay(), []
+    agent, replay = load(blank(run), checkpoint), run.replay()
     if run.rounds:
         replay = load(replay, checkpoint, REPLAY)
     return agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
