@@ -70,6 +70,19 @@ def test_a_batch_holds_transitions_and_futures_of_the_same_episode():
     assert chisquare(counts, counts.sum() * pmf).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("remaining", [1, 2, 12])
+def test_offsets_of_a_batch_end_with_its_episodes(remaining):
+    """Also close to the end, where one index too many would pass without a word."""
+    replay = Replay.from_trajectories(*trajectories())
+    s, _, g, *_ = replay.sample(jax.random.key(0), 100_000, GAMMA)
+    rows = s[:, 1] == 12 - remaining
+    counts = np.bincount((g - s)[rows, 1].astype(int), minlength=remaining + 1)
+    assert counts[0] == 0
+    pmf = offset_pmf("truncated", GAMMA, remaining)
+    assert chisquare(counts[1:], counts.sum() * pmf).pvalue > 1e-3 or remaining == 1
+    assert counts.sum() > 7000
+
+
 def test_one_key_repeats_and_two_keys_differ():
     replay = Replay.from_trajectories(*trajectories())
     batches = [replay.sample(jax.random.key(k), 64, GAMMA) for k in (1, 1, 2)]
