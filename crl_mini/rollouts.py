@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from gymnasium.spaces import Box, Space
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
 from jaxtyping import Bool, Shaped
@@ -39,9 +40,10 @@ class Episodes(NamedTuple):
 def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     """One episode of `length` steps in every copy of the environment.
 
-    `policy(s, g, key)` returns a batch of actions. The seed decides starts, goals and
-    the policy's noise. Gymnasium's autoreset mode makes no difference. All is copied:
-    the policy and the environment may write into their arrays again. Errors:
+    `policy(s, g, key)` returns a batch of actions; see `members`. The seed decides
+    starts, goals and the policy's noise. Gymnasium's autoreset mode makes no
+    difference. All is copied: the policy and the environment may write into their
+    arrays again. Errors:
     ``ValueError`` for an episode that ends before its last step.
     """
     checks.at_least("length", length, 1)
@@ -51,7 +53,8 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     seen, actions, success = [_seen(now)], [], []
     for t in range(length):
         noise = jax.random.fold_in(key, t)
-        action = np.array(policy(seen[-1][0], now["desired_goal"], noise))
+        action = policy(seen[-1][0], now["desired_goal"], noise)
+        action = members(env.single_action_space, action)
         actions.append(action)
         now, _, terminated, truncated, info = env.step(action.copy())
         if t + 1 < length and (terminated | truncated).any():
@@ -66,6 +69,25 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     achieved = observations if same else np.stack([g for _, g in seen], 1)
     actions, success = np.stack(actions, 1), np.stack(success, 1)
     return Episodes(observations, actions, goals, success, achieved)
+
+
+def members(space: Space, actions) -> Shaped[np.ndarray, "N ..."]:
+    """Copies of N actions as members of their space: of its type, shape and bounds.
+
+    A tanh at its end, rescaled and rounded, may lie outside by one unit in the last
+    place. Errors: ``ValueError`` for actions of another size.
+    """
+    actions = np.array(actions)
+    wanted = (len(actions), *space.shape)
+    if actions.size != math.prod(wanted):
+        got = actions.shape
+        raise ValueError(f"actions must have shape {wanted}; got {got}")
+    actions = actions.reshape(wanted)
+    if np.issubdtype(space.dtype, np.integer) and actions.dtype.kind == "f":
+        actions = np.rint(actions)
+    if isinstance(space, Box):
+        actions = np.clip(actions, space.low, space.high)
+    return actions.astype(space.dtype)
 
 
 def rollouts(env: VectorEnv, policy, length: int, n: int, *, seed: int) -> Episodes:

@@ -2,9 +2,10 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.spaces import Box
 from jaxtyping import PRNGKeyArray
+from tqdm import tqdm
 
 from crl_mini import checks
 from crl_mini.agents import AGENTS
 from crl_mini.agents.base import Config
 from crl_mini.devices import device, everywhere, together
+from crl_mini.encoders import fitted
 from crl_mini.envs import tasks
 from crl_mini.measure.statistics import wilson
 from crl_mini.replay import Replay
@@ -69,6 +73,9 @@ class Run:
     """A name in the task's `data`, or a file made by `collect`."""
     changes: dict[str, Any] = field(default_factory=dict)
     """Fields of the budget and settings of the agent that differ from the usual."""
+    bounds: dict[str, Any] = field(default_factory=dict)
+    """Bounds of observations and goals as the first data have them, [low, high], where
+    those of their spaces say little; see `encoders.fitted`."""
 
     def __post_init__(self):
         checks.one_of("preset", self.preset, PRESETS)
@@ -119,7 +126,8 @@ class Run:
         """All that decides the result, as plain values: what config.json holds."""
         names = ("task", "obs", "data", "agent", "preset", "seed", "length")
         values = {name: getattr(self, name) for name in names}
-        return values | asdict(self.budget) | {"settings": asdict(self.config)}
+        values |= asdict(self.budget) | {"settings": asdict(self.config)}
+        return values | ({"bounds": self.bounds} if self.bounds else {})
 
     @property
     def keys(self) -> tuple[PRNGKeyArray, PRNGKeyArray]:
@@ -129,6 +137,10 @@ class Run:
     def fresh(self):
         """The untrained agent."""
         recipe, (observation, action) = AGENTS[self.agent], self.env.spaces
+        observation = dict(observation.items()) | {
+            name: Box(*np.asarray(bounds, float), dtype=np.float64)
+            for name, bounds in self.bounds.items()
+        }
         more = {"success": self.env.success} if recipe.needs_success else {}
         return recipe.agent.create(
             self.config,
@@ -139,9 +151,21 @@ class Run:
             **more,
         )
 
-    def replay(self) -> Replay:
+    def fitted(self, data) -> "Run":
+        """The run with bounds from the data where the spaces' own say little."""
+        parts = {"observation": data.observations}
+        parts["achieved_goal"] = getattr(data, "achieved", data.observations)
+        bounds = {}
+        for name, x in parts.items():
+            space = self.env.spaces[0][name]
+            box = fitted(space, x.reshape(-1, *x.shape[2:]))
+            if box is not space and self.env.scene is None:
+                bounds[name] = [box.low.tolist(), box.high.tolist()]
+        return replace(self, bounds=bounds) if bounds else self
+
+    def replay(self, data=None) -> Replay:
         """The data to begin with, made on the fly or read from a file, and room."""
-        data, scene = self.first_data(), self.env.scene
+        data, scene = data or self.first_data(), self.env.scene
         frames = scene is not None and data.observations.dtype == np.uint8
         return Replay.from_trajectories(
             data.observations,
@@ -205,10 +229,10 @@ class Run:
         """
         begun = time.perf_counter()
         check_folder(self, resume)
-        agent, replay, rows = start(self, resume)
-        together(str(self.identity))  # all have checked the folder before one writes
+        run, agent, replay, rows = start(self, resume)
+        together(str(run.identity))  # all have checked the folder before one writes
         agent, replay = everywhere((agent, replay))
-        keep(self, "config.json", text(self.identity))
+        keep(run, "config.json", text(run.identity))
         keep(self, "metrics.csv", csv_text(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
 
@@ -255,15 +279,25 @@ def pictured(episodes: Episodes, scene) -> Episodes:
     return episodes._replace(observations=frames, achieved=frames)
 
 
-def start(run: Run, resume: bool) -> tuple[Any, Replay, list[dict]]:
-    """The agent, its data, and the rows so far: fresh, or from the checkpoint."""
+def start(run: Run, resume: bool) -> tuple[Run, Any, Replay, list[dict]]:
+    """The run with its bounds, the agent, its data, and the rows so far.
+
+    All are fresh, or from the checkpoint.
+    """
     checkpoint = run.out / "checkpoint.safetensors"
-    if not resume or not checkpoint.exists():
-        return run.fresh(), run.replay(), []
-    agent, replay = load(blank(run), checkpoint), run.replay()
-    if run.rounds:
-        replay = load(replay, checkpoint, REPLAY)
-    return agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
+    if resume and checkpoint.exists():
+        run = replace(run, bounds=parsed(run.out / "config.json").get("bounds", {}))
+        agent, replay = load(blank(run), checkpoint), run.replay()
+        if run.rounds:
+            replay = load(replay, checkpoint, REPLAY)
+        return run, agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
+    agent, data = run.fresh(), run.first_data()
+    inner = run.fitted(data)
+    if inner.bounds:
+        agent = inner.fresh()
+        names = " and ".join(inner.bounds)
+        tqdm.write(f"{names}: scaled by the data, not by their spaces", sys.stderr)
+    return inner, agent, inner.replay(data), []
 
 
 def blank(run: Run):
@@ -350,7 +384,8 @@ def check_folder(run: Run, resume: bool) -> None:
 def check_same(run: Run) -> None:
     """Raise ``ValueError`` unless the run in the folder has the same settings."""
     path = run.out / "config.json"
-    if parsed(path) != json.loads(text(run.identity)):
+    known = {k: v for k, v in parsed(path).items() if k != "bounds"}  # of the data
+    if known != json.loads(text(run.identity)):
         raise ValueError(f"settings must be those of {path}; they differ")
 
 
@@ -372,4 +407,5 @@ def of_config(config: dict, out: Path) -> Run:
     changes = {k: config[k] for k in BUDGET if k in config} | own
     names = ("task", "preset", "seed", "agent", "obs", "data")
     known = {"preset": "cpu", "obs": "state"} | config  # the first runs do not say them
-    return Run(out=out, changes=changes, **{k: known[k] for k in names})
+    bounds = config.get("bounds", {})
+    return Run(out=out, changes=changes, bounds=bounds, **{k: known[k] for k in names})
