@@ -40,7 +40,7 @@ class Spec:
         sides = space.shape[:2] if space.dtype == np.uint8 else ()
         if len(space.shape) == 3 and min(sides, default=0) >= SMALLEST:
             return cls(space.shape, 0, (0.0,), (255.0,))
-        said = high - low <= LARGE
+        said = span(low, high) <= LARGE
         if not said.any():
             return cls(space.shape)
         low, high = (np.where(said, x, sign) for x, sign in ((low, -1), (high, 1)))
@@ -91,6 +91,12 @@ def bounds_of(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
     raise ValueError(f"space must be {allowed}; got {space}")
 
 
+def span(low, high):
+    """How far bounds are apart; infinite where float64 cannot say it."""
+    with np.errstate(over="ignore"):
+        return high - low
+
+
 def fitted(space: spaces.Space, x: Shaped[np.ndarray, "N ..."]) -> spaces.Space:
     """The space, or a Box around the data `x` where the space's bounds say little.
 
@@ -113,11 +119,11 @@ def fitted(space: spaces.Space, x: Shaped[np.ndarray, "N ..."]) -> spaces.Space:
         k = int(np.flatnonzero(blurred)[0])
         got = f"entry {k} varies by {far.flat[k]:.3g} around {middle.flat[k]:.3g}"
         raise ValueError(f"observations must differ in 32 bits; {got}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        slack = 0.05 * (high - low)
-        leaves = (x.min(0) < low - slack) | (x.max(0) > high + slack)
-        little = varies & (leaves | ~(high - low <= FAR * 2 * far))
-    still = ~varies & ~(high - low <= LARGE)
+    claimed = span(low, high)
+    slack = np.where(claimed <= LARGE, 0.05 * claimed, 0)
+    leaves = (x.min(0) < low - slack) | (x.max(0) > high + slack)
+    little = varies & (leaves | (claimed > FAR * 2 * far))
+    still = ~varies & (claimed > LARGE)
     if not (little | still).any():
         return space
     far = np.where(still, 1.0, far)

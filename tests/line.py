@@ -14,9 +14,10 @@ NEAR = 0.1  # a goal nearer than this is reached
 class Line(gymnasium.Env):
     """A point on [-1, 1]. Observation: x, steps so far, a useless number; goal: x."""
 
-    def __init__(self, action_space, success="success", ends_at=None):
+    def __init__(self, action_space, success="success", ends_at=None, far=1):
         self.action_space, self.success, self.ends_at = action_space, success, ends_at
-        goal, everything = spaces.Box(-1, 1, (1,)), spaces.Box(-np.inf, np.inf, (3,))
+        goal = spaces.Box(-far, far, (1,))
+        everything = spaces.Box(-np.inf, np.inf, (3,))
         self.observation_space = spaces.Dict(
             {"observation": everything, "achieved_goal": goal, "desired_goal": goal}
         )
@@ -74,6 +75,7 @@ register("LineOfKeys", action_space=spaces.Discrete(3))
 register("LineOfBits", action_space=spaces.MultiBinary(2))
 register("LineFromOne", action_space=spaces.Discrete(3, start=1))
 register("LineWithoutBounds", action_space=spaces.Box(-np.inf, np.inf, (1,)))
+register("LineThatClaims", far=1000)
 register("LineWithoutEnd", length=None)
 register("LineWithoutSuccess", success="solved")
 register("LineThatStops", ends_at=5)

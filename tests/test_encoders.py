@@ -118,8 +118,9 @@ def test_features_of_pictures_are_the_towers_and_of_states_their_specs(tower):
 def test_goals_must_be_pictures_of_the_same_shape(other):
     with pytest.raises(ValueError, match="pictures and goals must be of one shape"):
         Seeing(Spec.of(FRAME), Spec(other), "patch", rngs=nnx.Rngs(0))
+    odd = Spec.of(spaces.Box(0, 255, (24, 16, 3), np.uint8))
     with pytest.raises(ValueError, match="multiples of 16"):
-        Seeing(Spec((24, 16, 3)), None, "patch", rngs=nnx.Rngs(0))
+        Seeing(odd, None, "patch", rngs=nnx.Rngs(0))
 
 
 def test_every_shift_within_reach_happens_and_edges_are_repeated():

@@ -432,10 +432,13 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
         ),
         (
             ["--task", "line:LineOfBits-v0"],
-            "must be a Box or a Discrete from 0; got Mul",
+            "must be a bounded Box or a Discrete from 0; got Mul",
         ),
         (["--task", "line:LineFromOne-v0"], "a Discrete from 0; got Discrete(3, start"),
-        (["--task", "line:LineWithoutBounds-v0"], "action space must be a bounded Box"),
+        (
+            ["--task", "line:LineWithoutBounds-v0"],
+            "a bounded Box or a Discrete from 0; got Box",
+        ),
         (["--task", "line:LineWithoutEnd-v0"], "task must have max_episode_steps"),
         (["--preset", "huge"], "preset must be one of smoke, cpu"),
         (["--agent", "dqn"], "agent must be one of crl, gcbc, td3_her, c_learning"),

@@ -132,6 +132,10 @@ class Agent:
         Without a `goal_spec`, goals are observations. Errors: ``ValueError`` for spaces
         that its networks cannot take.
         """
+        bounded = isinstance(action_spec, spaces.Box) and action_spec.is_bounded()
+        if not (bounded or getattr(action_spec, "start", None) == 0):
+            allowed = "a bounded Box or a Discrete from 0"
+            raise ValueError(f"action space must be {allowed}; got {action_spec}")
         goal_spec = observation_spec if goal_spec is None else goal_spec
         specs = map(Spec.of, (observation_spec, action_spec, goal_spec))
         return cls.fresh(config, *specs, key)

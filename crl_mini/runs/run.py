@@ -137,10 +137,11 @@ class Run:
     def fresh(self):
         """The untrained agent."""
         recipe, (observation, action) = AGENTS[self.agent], self.env.spaces
-        observation = dict(observation.items()) | {
-            name: Box(*np.asarray(bounds, float), dtype=np.float64)
-            for name, bounds in self.bounds.items()
-        }
+        observation = dict(observation.items())
+        for name, bounds in self.bounds.items():
+            checks.one_of("bounds", name, observation)
+            checks.shaped(f"bounds of {name}", bounds, (2, *observation[name].shape))
+            observation[name] = Box(*np.asarray(bounds, float), dtype=np.float64)
         more = {"success": self.env.success} if recipe.needs_success else {}
         return recipe.agent.create(
             self.config,
