@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, Shaped
 
 from crl_mini import checks
 from crl_mini.devices import put_rows, with_room
@@ -16,7 +16,8 @@ class Batch(NamedTuple):
     """States s, actions a, and goals g, each of which is a future of its own row.
 
     `next_s` is the state after the action and `next_g` what it achieved: a goal if it
-    were one. Agents that learn from whole futures do without them.
+    were one. Agents that learn from whole futures do without them. `terminal` tells
+    after which actions the environment ended the episode; None: after none.
     """
 
     s: Shaped[Array, "B ..."]
@@ -24,6 +25,7 @@ class Batch(NamedTuple):
     g: Shaped[Array, "B ..."]
     next_s: Shaped[Array, "B ..."] | None = None
     next_g: Shaped[Array, "B ..."] | None = None
+    terminal: Bool[Array, " B"] | None = None
 
 
 def truncated_geometric(
@@ -44,12 +46,15 @@ def truncated_geometric(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Replay:
-    """Episodes of one length: `observations` (N, T + 1, ...) and `actions` (N, T, ...).
+    """Episodes: `observations` (N, T + 1, ...) and `actions` (N, T, ...).
 
     `achieved` (N, T + 1, ...) is what of each observation counts as a goal; None where
     that is the whole observation. `added` counts the episodes that ever came in: once
     there are more than the capacity N, the newest N are in store. Kept on the device,
     so that sampling happens inside a jitted training step.
+
+    Where episodes differ in length, episode i has `lengths[i]` transitions, and
+    `terminal[i]` says whether the environment ended it; None where all last T steps.
 
     With a `scene` the observations are poses, and `sample` draws the pictures of a
     batch: a picture takes as many bytes as it has moving bodies, times 28.
@@ -60,16 +65,29 @@ class Replay:
     achieved: Shaped[Array, "N T1 ..."] | None
     added: Int[Array, ""]
     scene: Any = None
+    lengths: Int[Array, " N"] | None = None
+    terminal: Bool[Array, " N"] | None = None
 
     @classmethod
     def from_trajectories(
-        cls, observations, actions, achieved=None, *, capacity: int = 0, scene=None
+        cls,
+        observations,
+        actions,
+        achieved=None,
+        *,
+        lengths=None,
+        terminal=None,
+        room: int = 0,
+        capacity: int = 0,
+        scene=None,
     ) -> "Replay":
-        """Check and copy arrays; an episode needs two transitions or more.
+        """Check and copy arrays; there must be room for two transitions or more.
 
-        Observations that are passed as `achieved` too are stored once. There is room
-        for `capacity` episodes, or as many as are given if that is more. `scene` is an
-        `envs.pixels.Scene`.
+        Observations that are passed as `achieved` too are stored once. `lengths` (N,)
+        and `terminal` (N,) are as above; without them, all episodes last T steps, and
+        none was ended by its environment. There is room for `capacity` episodes of
+        `room` steps, or for as many and as long ones as are given if that is more.
+        `scene` is an `envs.pixels.Scene`.
         """
         arrays = {"observations": observations, "actions": actions}
         if achieved is not None and achieved is not observations:
@@ -84,24 +102,49 @@ class Replay:
             steps = length - 1 if name == "actions" else length
             checks.shaped(name, x, (n, steps, *x.shape[2:]))
             checks.finite(name, x)
+        ends = _ends(n, length - 1, lengths, terminal)
+        if room > length - 1:
+            ends = ends or _full(n, length - 1)
+            arrays = {k: _longer(x, room + 1 - length) for k, x in arrays.items()}
+        arrays |= ends
         kept = {name: with_room(x, max(capacity, n)) for name, x in arrays.items()}
         return cls(**{"achieved": None} | kept, added=jnp.int32(n), scene=scene)
 
-    def add(self, observations, actions, achieved=None) -> "Replay":
+    def add(
+        self, observations, actions, achieved=None, *, lengths=None, terminal=None
+    ) -> "Replay":
         """The replay with K more episodes, in the place of the oldest if it is full.
 
         It takes over the memory of the old one, which is used up. Errors:
         ``ValueError`` for more episodes than the capacity, or other shapes.
         """
         checks.at_least("the capacity", len(self.actions), len(actions))
-        at = (self.added + jnp.arange(len(actions))) % len(self.actions)
+        k, steps = np.shape(actions)[:2]
+        at = (self.added + jnp.arange(k)) % len(self.actions)
         new = {"observations": observations, "actions": actions}
         if self.achieved is not None:
             new["achieved"] = achieved
+        ends, more = _ends(k, steps, lengths, terminal), self.actions.shape[1] - steps
+        if more > 0:  # the others are longer
+            ends = ends or _full(k, steps)
+            new = {name: _longer(x, more) for name, x in new.items()}
         for name, x in new.items():
-            checks.shaped(name, x, (len(actions), *getattr(self, name).shape[1:]))
-        kept = {name: put_rows(getattr(self, name), at, x) for name, x in new.items()}
-        return replace(self, **kept, added=self.added + len(actions))
+            checks.shaped(name, x, (k, *getattr(self, name).shape[1:]))
+        old = self.with_lengths() if ends else self
+        if old.lengths is not None:
+            new |= ends or _full(k, steps)
+        kept = {name: put_rows(getattr(old, name), at, x) for name, x in new.items()}
+        return replace(old, **kept, added=self.added + len(actions))
+
+    def with_lengths(self) -> "Replay":
+        """The same replay, ready for episodes of different lengths."""
+        if self.lengths is not None:
+            return self
+        n, length = self.actions.shape[:2]
+        inside = jnp.arange(n) < self.added
+        return replace(
+            self, lengths=jnp.where(inside, length, 0), terminal=jnp.zeros(n, bool)
+        )
 
     @property
     def n_episodes(self) -> Int[Array, ""]:
@@ -111,6 +154,8 @@ class Replay:
     @property
     def n_transitions(self) -> int:
         """Number of (s, a, s') in store."""
+        if self.lengths is not None:
+            return int(self.lengths.sum())
         return int(self.n_episodes) * self.actions.shape[1]
 
     def sample(self, key: PRNGKeyArray, batch_size: int, gamma: float) -> Batch:
@@ -121,20 +166,56 @@ class Replay:
         Source: :eq:`geometric`.
         """
         at, ahead = jax.random.split(key)
-        length = self.actions.shape[1]
-        end = self.n_episodes * length
-        flat = jax.random.randint(at, (batch_size,), 0, end)
-        episode, t = flat // length, flat % length
+        episode, t, length = self._places(at, batch_size)
         k = truncated_geometric(ahead, gamma, length - t)
         goals = self.observations if self.achieved is None else self.achieved
         a, rows = self.actions[episode, t], self.observations
         s, g = self._pictures(rows[episode, t], goals[episode, t + k])
         (next_s,) = self._pictures(rows[episode, t + 1])
         next_g = next_s if self.achieved is None else goals[episode, t + 1]
-        return Batch(s, a, g, next_s, next_g)
+        ends = self.terminal
+        if ends is not None:
+            ends = ends[episode] & (t + 1 == length)
+        return Batch(s, a, g, next_s, next_g, ends)
+
+    def _places(self, key: PRNGKeyArray, n: int):
+        """Uniform transitions: episodes, steps, and the episodes' lengths."""
+        if self.lengths is None:
+            length = self.actions.shape[1]
+            flat = jax.random.randint(key, (n,), 0, self.n_episodes * length)
+            return flat // length, flat % length, length
+        ends = jnp.cumsum(self.lengths)
+        flat = jax.random.randint(key, (n,), 0, ends[-1])
+        episode = jnp.searchsorted(ends, flat, side="right")
+        length = self.lengths[episode]
+        return episode, flat - (ends[episode] - length), length
 
     def _pictures(self, *rows: Shaped[Array, "B ..."]) -> tuple[Array, ...]:
         """Pictures of poses, all in one pass; anything else as it is."""
         if self.scene is None:
             return rows
         return tuple(jnp.split(self.scene.draw(jnp.concatenate(rows)), len(rows)))
+
+
+def _ends(n: int, length: int, lengths, terminal) -> dict[str, np.ndarray]:
+    """Checked lengths and terminal; nothing where all last as long as they can."""
+    ends = _full(n, length)
+    for name, x in (("lengths", lengths), ("terminal", terminal)):
+        if x is not None:
+            ends[name] = np.asarray(x, ends[name].dtype)
+            checks.shaped(name, ends[name], (n,))
+    short, longest = ends["lengths"].min(), ends["lengths"].max()
+    if short < 1 or longest > length:
+        got = f"{short} to {longest}"
+        raise ValueError(f"lengths must be within 1 and {length}; got {got}")
+    return ends if short < length or ends["terminal"].any() else {}
+
+
+def _full(n: int, length: int) -> dict[str, np.ndarray]:
+    """What n episodes have that last `length` steps, and that time cut off."""
+    return {"lengths": np.full(n, length, np.int32), "terminal": np.zeros(n, bool)}
+
+
+def _longer(x, n: int) -> np.ndarray:
+    """Arrays (N, T, ...) with the last row of each episode n times more."""
+    return np.pad(x, ((0, 0), (0, n), *[(0, 0)] * (np.ndim(x) - 2)), mode="edge")

@@ -6,18 +6,21 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from gymnasium.spaces import Box, Space
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool, Int, Shaped
 from tqdm import tqdm
 
 from crl_mini import checks
 
 
 class Episodes(NamedTuple):
-    """N episodes of T steps: observations, actions, goals, success, achieved goals.
+    """N episodes of up to T steps: what was seen, done, asked for, and reached.
 
-    `achieved` is the same array object as `observations` if both are equal.
+    `achieved` is the same array object as `observations` if both are equal. Episode i
+    has `lengths[i]` real steps. After them its observations stay what they were, it has
+    no success, and its actions mean nothing. `terminal` tells which episodes their
+    environment ended; all others were cut off by time.
     """
 
     observations: Shaped[np.ndarray, "N T1 ..."]
@@ -25,6 +28,8 @@ class Episodes(NamedTuple):
     goals: Shaped[np.ndarray, "N ..."]
     success: Bool[np.ndarray, "N T"]
     achieved: Shaped[np.ndarray, "N T1 ..."]
+    lengths: Int[np.ndarray, " N"]
+    terminal: Bool[np.ndarray, " N"]
 
     @property
     def ever(self) -> Bool[np.ndarray, " N"]:
@@ -33,42 +38,50 @@ class Episodes(NamedTuple):
 
     @property
     def at_end(self) -> Bool[np.ndarray, " N"]:
-        """Whether the goal was reached at the last step."""
-        return self.success[:, -1]
+        """Whether the goal was reached at the last real step."""
+        return self.success[np.arange(len(self.lengths)), self.lengths - 1]
 
 
 def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
-    """One episode of `length` steps in every copy of the environment.
+    """One episode of `length` steps at most in every copy of the environment.
 
     `policy(s, g, key)` returns a batch of actions; see `members`. The seed decides
     starts, goals and the policy's noise. Gymnasium's autoreset mode makes no
     difference. All is copied: the policy and the environment may write into their
-    arrays again. Errors:
-    ``ValueError`` for an episode that ends before its last step.
+    arrays again.
     """
     checks.at_least("length", length, 1)
     key = jax.random.key(seed)
     now, _ = env.reset(seed=seed)
-    goals = np.array(now["desired_goal"])
+    goals, n = np.array(now["desired_goal"]), env.num_envs
     seen, actions, success = [_seen(now)], [], []
+    running, terminal = np.ones(n, bool), np.zeros(n, bool)
+    lengths = np.full(n, length)
     for t in range(length):
         noise = jax.random.fold_in(key, t)
         action = policy(seen[-1][0], now["desired_goal"], noise)
         action = members(env.single_action_space, action)
         actions.append(action)
         now, _, terminated, truncated, info = env.step(action.copy())
-        if t + 1 < length and (terminated | truncated).any():
-            raise ValueError(
-                f"an episode must last {length} steps; one ended at {t + 1}"
-            )
-        now, info = _before_reset(env, now, info)
-        seen.append(_seen(now))
-        success.append(_success(info))
+        end, reached = _before_reset(env, now, info)
+        seen.append(_held(seen[-1], _seen(end), ~running))
+        success.append(reached & running)
+        over = terminated | truncated
+        ends = running & over
+        lengths[ends] = t + 1
+        terminal[ends] = np.asarray(terminated)[ends]
+        running &= ~ends
+        if not running.any():
+            break
+        _reset_by_hand(env, over)
+    rest = length - len(actions)  # steps that no episode lasted
+    seen, actions = seen + seen[-1:] * rest, actions + actions[-1:] * rest
+    success += [np.zeros(n, bool)] * rest
     observations = np.stack([s for s, _ in seen], 1)
     same = all(s is g for s, g in seen)
     achieved = observations if same else np.stack([g for _, g in seen], 1)
     actions, success = np.stack(actions, 1), np.stack(success, 1)
-    return Episodes(observations, actions, goals, success, achieved)
+    return Episodes(observations, actions, goals, success, achieved, lengths, terminal)
 
 
 def members(space: Space, actions) -> Shaped[np.ndarray, "N ..."]:
@@ -91,7 +104,7 @@ def members(space: Space, actions) -> Shaped[np.ndarray, "N ..."]:
 
 
 def rollouts(env: VectorEnv, policy, length: int, n: int, *, seed: int) -> Episodes:
-    """`n` episodes of `length` steps, in as many rounds as the copies need.
+    """`n` episodes of `length` steps at most, in as many rounds as the copies need.
 
     Each round has a seed of its own, sampled from `seed`: copy i of most vectors has
     the seed s + i, so the seeds s and s + 1 would share all episodes but one.
@@ -113,6 +126,36 @@ def _seen(now: dict) -> tuple[np.ndarray, np.ndarray]:
     return s, s if np.array_equal(s, g) else np.array(g)
 
 
+def _held(before: tuple, after: tuple, over: Bool[np.ndarray, " N"]) -> tuple:
+    """Observations and goals `after`; those of episodes that are over stay the same."""
+    if over.any():
+        for old, new in zip(before, after, strict=True):
+            new[over] = old[over]
+    return after
+
+
+def _before_reset(
+    env: VectorEnv, now: dict, info: dict
+) -> tuple[dict, Bool[np.ndarray, " N"]]:
+    """The observation and success after a step, before any autoreset.
+
+    With Gymnasium's same-step autoreset `now` is the next start of the copies that have
+    ended; `info` holds their end.
+    """
+    if "final_obs" not in info:
+        return now, _success(info)
+    space, ended = env.single_observation_space, info["_final_obs"]
+    reached = _success(info["final_info"])
+    if not ended.all():
+        reached = np.where(ended, reached, _success(info))
+    ends = [x for x, over in zip(info["final_obs"], ended, strict=True) if over]
+    ends = concatenate(space, ends, create_empty_array(space, n=len(ends)))
+    now = {name: np.array(x) for name, x in now.items()}
+    for name, x in ends.items():
+        now[name][ended] = x
+    return now, reached
+
+
 def _success(info: dict) -> Bool[np.ndarray, " N"]:
     """Whether each copy has reached its goal, under either of the usual names."""
     for name in ("success", "is_success"):
@@ -121,13 +164,8 @@ def _success(info: dict) -> Bool[np.ndarray, " N"]:
     raise ValueError(f"info must hold success or is_success; got {list(info)}")
 
 
-def _before_reset(env: VectorEnv, now: dict, info: dict) -> tuple[dict, dict]:
-    """The observation and info at the end of an episode, before any autoreset.
-
-    With Gymnasium's same-step autoreset `now` is the next start; `info` holds the end.
-    """
-    if "final_obs" not in info:
-        return now, info
-    space = env.single_observation_space
-    end = create_empty_array(space, n=env.num_envs)
-    return concatenate(space, info["final_obs"], end), info["final_info"]
+def _reset_by_hand(env: VectorEnv, ended: Bool[np.ndarray, " N"]) -> None:
+    """Reset the copies that have ended, where the vector does not do so by itself."""
+    by_hand = env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED
+    if by_hand and ended.any():
+        env.reset(options={"reset_mask": ended})

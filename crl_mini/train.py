@@ -93,7 +93,8 @@ def train(
     with tqdm(total=rounds, initial=first, disable=not rounds, unit="round") as bar:
         for k in range(first, rounds):
             new = collect(agent, k)
-            replay = replay.add(new.observations, new.actions, new.achieved)
+            ends = {"lengths": new.lengths, "terminal": new.terminal}
+            replay = replay.add(new.observations, new.actions, new.achieved, **ends)
             agent, row = chunk(agent, replay, n_updates, key, watch)
             rows.append(row | {"explored": float(new.at_end.mean())})
             if log:

@@ -14,8 +14,11 @@ NEAR = 0.1  # a goal nearer than this is reached
 class Line(gymnasium.Env):
     """A point on [-1, 1]. Observation: x, steps so far, a useless number; goal: x."""
 
-    def __init__(self, action_space, success="success", ends_at=None, far=1):
-        self.action_space, self.success, self.ends_at = action_space, success, ends_at
+    def __init__(
+        self, action_space, success="success", ends_at=None, at_goal=False, far=1
+    ):
+        self.action_space, self.success = action_space, success
+        self.ends_at, self.at_goal = ends_at, at_goal  # when an episode is over
         goal = spaces.Box(-far, far, (1,))
         everything = spaces.Box(-np.inf, np.inf, (3,))
         self.observation_space = spaces.Dict(
@@ -35,7 +38,8 @@ class Line(gymnasium.Env):
         near = abs(self.x - self.goal) < NEAR
         info = {self.success: np.float32(near)}  # a number, as in the Fetch tasks
         reward = self.compute_reward(np.array([self.x]), np.array([self.goal]), info)
-        return self.look(), reward, self.t == self.ends_at, False, info
+        over = self.t == self.ends_at or (self.at_goal and near)
+        return self.look(), reward, bool(over), False, info
 
     def compute_reward(self, achieved, desired, info):
         """Of one pair of goals only: a batch would be one number."""
@@ -79,4 +83,5 @@ register("LineThatClaims", far=1000)
 register("LineWithoutEnd", length=None)
 register("LineWithoutSuccess", success="solved")
 register("LineThatStops", ends_at=5)
+register("LineThatEnds", at_goal=True)
 register("LineInPictures", kind="LineInPictures")

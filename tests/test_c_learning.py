@@ -152,7 +152,7 @@ def test_update_against_the_plain_form(nce):
     agent = create(learning_rate=0.01, nce=nce, entropy=0.1)
     agent, _ = agent.update(batch_of(seed=1))  # so that the target lags behind
     batch = batch_of()
-    s, a, g, next_s, next_g = batch
+    s, a, g, next_s, next_g = batch[:5]
     others = jnp.roll(g, 1, axis=0)
     key = jax.random.fold_in(agent.key, 1)
     _, sample, bootstrap = jax.random.split(key, 3)
@@ -199,3 +199,12 @@ def test_weights_hold_no_gradient():
     seen = batch._replace(s=s, g=g, next_g=next_g)
     grads = jax.grad(lambda w: critic_loss(agent.critic, seen, w, agent.config)[0])(w)
     assert (grads > 0).all()  # more weight, more cost
+
+
+def test_nothing_comes_after_the_end_of_an_episode():
+    agent, batch, key = create(), batch_of(), jax.random.key(0)
+    ended = jnp.arange(32) % 3 == 0
+    w = agent.weights(batch._replace(terminal=ended), key=key)
+    expected = jnp.where(ended, 0, agent.weights(batch, key=key))
+    np.testing.assert_array_equal(w, expected)
+    assert (expected[1] > 0).all()

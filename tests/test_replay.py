@@ -54,9 +54,10 @@ def test_a_batch_holds_transitions_and_futures_of_the_same_episode():
     observations, actions = trajectories()
     replay = Replay.from_trajectories(observations, actions)
     assert replay.n_transitions == 20 * 12
-    s, a, g, next_s, next_g = replay.sample(jax.random.key(0), 5000, GAMMA)
+    s, a, g, next_s, next_g, ended = replay.sample(jax.random.key(0), 5000, GAMMA)
     np.testing.assert_array_equal(next_s, s + np.float32([0, 1]))
     np.testing.assert_array_equal(next_g, next_s)
+    assert ended is None
     np.testing.assert_array_equal(a, 100 + s)
     np.testing.assert_array_equal(g[:, 0], s[:, 0])
     offset = (g - s)[:, 1]
@@ -86,7 +87,7 @@ def test_offsets_of_a_batch_end_with_its_episodes(remaining):
 def test_one_key_repeats_and_two_keys_differ():
     replay = Replay.from_trajectories(*trajectories())
     batches = [replay.sample(jax.random.key(k), 64, GAMMA) for k in (1, 1, 2)]
-    for first, again, other in zip(*batches, strict=True):
+    for first, again, other in zip(*map(jax.tree.leaves, batches), strict=True):
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
 
@@ -97,7 +98,7 @@ def test_goals_are_what_was_achieved_later_in_the_episode():
     replay = Replay.from_trajectories(observations, actions, achieved)
     plain = Replay.from_trajectories(observations, actions)
     batches = [x.sample(jax.random.key(0), 500, GAMMA) for x in (replay, plain)]
-    (s, a, g, next_s, next_g), (same_s, same_a, future, *_) = batches
+    (s, a, g, next_s, next_g, _), (same_s, same_a, future, *_) = batches
     np.testing.assert_array_equal(s, same_s)
     np.testing.assert_array_equal(a, same_a)
     np.testing.assert_array_equal(g, 1000 + future[:, 1:])
@@ -114,7 +115,8 @@ def test_observations_that_are_goals_too_are_stored_once():
         count = replay.added.nbytes
         assert stored == frames.nbytes + replay.actions.nbytes + count
         batch = replay.sample(jax.random.key(0), 8, GAMMA)
-        assert {x.dtype.name for x in batch._replace(a=batch.s)} == {"uint8"}
+        pictures = jax.tree.leaves(batch._replace(a=batch.s))
+        assert {x.dtype.name for x in pictures} == {"uint8"}
 
 
 def test_a_full_replay_forgets_the_oldest_episodes():
@@ -142,11 +144,97 @@ def test_a_full_replay_forgets_the_oldest_episodes():
         assert (replay.achieved is None) == (achieved is None)
 
 
+LENGTHS = np.array([12, 3, 1, 7, 12])
+
+
+def of_lengths(terminal=(0, 1, 1, 0, 1), **more):
+    """Five episodes; what stands behind their ends must never be seen."""
+    observations, actions = trajectories(n=len(LENGTHS))
+    for i, length in enumerate(LENGTHS):
+        observations[i, length + 1 :] = -1
+        actions[i, length:] = -1
+    ends = {"lengths": LENGTHS, "terminal": terminal}
+    return Replay.from_trajectories(observations, actions, **ends, **more)
+
+
+def test_episodes_of_different_lengths():
+    """Real transitions, all equally often, each with a future of its own episode."""
+    replay, n = of_lengths(), 70_000
+    assert replay.n_transitions == LENGTHS.sum() == 35
+    s, a, g, next_s, _, ended = replay.sample(jax.random.key(0), n, GAMMA)
+    np.testing.assert_array_equal(a, 100 + s)
+    np.testing.assert_array_equal(next_s, s + np.float32([0, 1]))
+    np.testing.assert_array_equal(g[:, 0], s[:, 0])
+    episode, t = np.asarray(s, int).T
+    real = [(i, t) for i, length in enumerate(LENGTHS) for t in range(length)]
+    counts = np.array([((episode == i) & (t == j)).sum() for i, j in real])
+    assert chisquare(counts).pvalue > 1e-3
+    left, offset = LENGTHS[episode] - t, np.asarray(g - s, int)[:, 1]
+    assert ((offset >= 1) & (offset <= left)).all()
+    for remaining in (1, 2, 3, 7, 12):
+        counts = np.bincount(offset[left == remaining])[1:]
+        pmf = offset_pmf("truncated", GAMMA, remaining)
+        assert remaining == 1 or chisquare(counts, counts.sum() * pmf).pvalue > 1e-3
+    last = left == 1
+    np.testing.assert_array_equal(ended, last & np.isin(episode, (1, 2, 4)))
+
+
+def test_episodes_of_one_length_are_sampled_as_if_nobody_had_told_their_lengths():
+    plain = Replay.from_trajectories(*trajectories())
+    told = Replay.from_trajectories(*trajectories(), lengths=np.full(20, 12))
+    assert told.lengths is None
+    told = told.with_lengths()
+    batches = [x.sample(jax.random.key(0), 500, GAMMA) for x in (plain, told)]
+    assert not batches[1].terminal.any()
+    for one, other in zip(*(batch[:5] for batch in batches), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_replay_takes_in_episodes_of_other_lengths():
+    """Into the place of the oldest; shorter arrays, and room for longer ones."""
+    observations, actions = trajectories(n=9)
+    short = Replay.from_trajectories(
+        observations[:2, :5], actions[:2, :4], room=12, capacity=4
+    )
+    plain = Replay.from_trajectories(observations[:2], actions[:2], capacity=4)
+    assert (short.n_transitions, plain.n_transitions) == (2 * 4, 2 * 12)
+    for replay, length in ((short, 4), (plain, 12)):
+        more = {"lengths": [3, 12], "terminal": [True, False]}
+        replay = replay.add(observations[2:4], actions[2:4], **more)
+        assert replay.n_transitions == 2 * length + 3 + 12
+        replay = replay.add(observations[4:5, :7], actions[4:5, :6])
+        replay = replay.add(observations[5:6], actions[5:6])
+        assert replay.n_transitions == 3 + 12 + 6 + 12
+        s, a, g, *_, ended = replay.sample(jax.random.key(0), 3000, GAMMA)
+        np.testing.assert_array_equal(a, 100 + s)
+        np.testing.assert_array_equal(g[:, 0], s[:, 0])
+        last = {i: int(g[s[:, 0] == i, 1].max()) for i in range(2, 6)}
+        assert last == {2: 3, 3: 12, 4: 6, 5: 12}
+        np.testing.assert_array_equal(ended, (s[:, 0] == 2) & (s[:, 1] == 2))
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ({"lengths": [12, 3, 0, 7, 12]}, "lengths must be within 1 and 12; got 0 to"),
+        (
+            {"lengths": [12, 3, 1, 7, 13]},
+            "lengths must be within 1 and 12; got 1 to 13",
+        ),
+        ({"lengths": [12]}, r"lengths must have shape \(5\)"),
+        ({"terminal": [True]}, r"terminal must have shape \(5\)"),
+    ],
+)
+def test_bad_lengths_get_one_clear_line(ends, message):
+    with pytest.raises(ValueError, match=message):
+        Replay.from_trajectories(*trajectories(n=5), **ends)
+
+
 def test_a_replay_takes_only_what_fits():
     replay = Replay.from_trajectories(*trajectories(n=3))
     for n, length, message in (
         (4, 12, "the capacity must be"),
-        (2, 9, "must have shape"),
+        (2, 13, "must have shape"),
     ):
         with pytest.raises(ValueError, match=message):
             replay.add(*trajectories(n, length))

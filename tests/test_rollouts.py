@@ -71,14 +71,50 @@ def test_rounds_give_as_many_episodes_as_asked_for_and_no_seed_twice():
     np.testing.assert_array_equal(starts(4, 0), first[:4])
 
 
+@pytest.mark.parametrize("name", ["LineThatEnds", "LineThatStops"])
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_episodes_end_where_their_environment_ends_them(mode, name):
+    """Each against the same episode, played alone."""
+    settings = {"autoreset_mode": mode, "copy": False}
+    env = gymnasium.make_vec(f"line:{name}-v0", num_envs=12, vector_kwargs=settings)
+    for seed in (0, 7):
+        seen = rollout(
+            env, lambda s, g, key: np.sign(g - s[:, :1]), line.LENGTH, seed=seed
+        )
+        for i, length in enumerate(seen.lengths):
+            alone = gymnasium.make(f"line:{name}-v0")
+            now, _ = alone.reset(seed=seed + i)
+            looked, success, done = [now], [], False
+            while not done:
+                towards = np.sign(now["desired_goal"] - now["achieved_goal"])
+                now, _, over, cut, info = alone.step(towards)
+                done = over or cut
+                looked.append(now)
+                success.append(bool(info["success"]))
+            assert (length, seen.terminal[i]) == (len(success), over)
+            for mine, of in (
+                (seen.observations, "observation"),
+                (seen.achieved, "achieved_goal"),
+            ):
+                got, want = mine[i], np.stack([x[of] for x in looked])
+                np.testing.assert_array_equal(got[: length + 1], want)
+                rest = want[-1:].repeat(line.LENGTH - length, 0)
+                np.testing.assert_array_equal(got[length + 1 :], rest)
+            np.testing.assert_array_equal(seen.success[i, :length], success)
+            assert not seen.success[i, length:].any()
+            assert seen.at_end[i] == success[-1]
+        if name == "LineThatEnds":
+            assert len({*seen.lengths}) > 2
+            np.testing.assert_array_equal(seen.terminal, seen.ever)
+        else:
+            assert {*seen.lengths} == {5}
+
+
 def test_what_cannot_be_recorded_gets_one_clear_line():
-    for name, message in (
-        ("LineThatStops", "must last 12 steps; one ended at 5"),
-        ("LineWithoutSuccess", "info must hold success or is_success; got .*solved"),
-    ):
-        env = gymnasium.make_vec(f"line:{name}-v0", num_envs=2)
-        with pytest.raises(ValueError, match=message):
-            rollout(env, lambda s, g, key: -s[:, :1], line.LENGTH, seed=0)
+    env = gymnasium.make_vec("line:LineWithoutSuccess-v0", num_envs=2)
+    message = "info must hold success or is_success; got .*solved"
+    with pytest.raises(ValueError, match=message):
+        rollout(env, lambda s, g, key: -s[:, :1], line.LENGTH, seed=0)
 
 
 def test_one_seed_repeats_and_two_seeds_differ():

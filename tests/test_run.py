@@ -22,8 +22,8 @@ from crl_mini.agents import AGENTS
 from crl_mini.envs.play import Wander
 from crl_mini.rollouts import rollout
 from crl_mini.runs.data import collect, save
-from crl_mini.runs.data import load as load_data
 from crl_mini.runs.files import REPLAY, load, text
+from crl_mini.runs.formats import load as load_data
 from crl_mini.runs.run import Run, restored
 from crl_mini.train import updates
 

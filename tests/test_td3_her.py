@@ -54,6 +54,9 @@ def test_target_against_a_loop():
         np.testing.assert_allclose(target[k], min(max(y, 0), 1), rtol=1e-6)
     assert target.min() == 0
     assert target.max() == 1
+    ended = td_target(*map(jnp.asarray, (reward, next_q)), 0.9, jnp.arange(6) % 2 == 1)
+    np.testing.assert_array_equal(ended[1::2], reward[1::2])  # it stays what it was
+    np.testing.assert_array_equal(ended[::2], target[::2])
 
 
 @pytest.mark.parametrize("future", [0, 0.25, 0.5, 1])
@@ -139,6 +142,21 @@ def test_update_uses_targets_smoothing_and_relabelled_goals():
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-4)
     share = (np.linalg.norm(batch.next_g - g, axis=1) < 0.8).mean()
     np.testing.assert_allclose(metrics["reward"], share, rtol=1e-6)
+
+
+def test_where_episodes_end_the_target_is_the_reward():
+    """The loss of a first update, with no next state that counts."""
+    agent, batch = create(near, future=1.0), batch_of()
+    q = agent.critic(batch.s, batch.a, batch.g)
+    for terminal in (jnp.ones(32, bool), jnp.arange(32) < 16):
+        _, metrics = agent.update(batch._replace(terminal=terminal))
+        reward = np.linalg.norm(batch.next_g - batch.g, axis=-1) < 0.8
+        assert 0 < reward.mean() < 1
+        _, other = agent.update(batch)
+        if terminal.all():
+            expected = ((q - reward) ** 2).mean(1).sum()
+            np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-4)
+        assert abs(metrics["loss"] - other["loss"]) > 0.01
 
 
 def test_critic_loss_adds_both_errors():

@@ -1,19 +1,21 @@
 """book/twins.py turns MyST into what Colab understands."""
 
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("twins", ROOT / "book" / "twins.py")
-twins = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(twins)
+sys.path.insert(0, str(ROOT / "book"))
+
+import colab  # noqa: E402
+import twins  # noqa: E402
 
 FRONT = """---
 jupytext:
@@ -171,28 +173,47 @@ def test_the_first_cell_says_where_it_runs_and_for_how_long(tmp_path):
         twins.Twin(path, twins.Labels([path])).notebook()
 
 
-def colab(root: Path, *stems: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, root / "book" / "colab.py", *stems]
-    return subprocess.run(command, capture_output=True, text=True)
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    """An environment with the wheel, that takes all other packages from this one."""
+
+    def environment(folder):
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
+        venv.create(folder / "venv")
+        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        (site / "others.pth").write_text(sysconfig.get_path("purelib"))
+        pip += ["--python", folder / "venv" / "bin" / "python", "install", "--no-deps"]
+        subprocess.run([*pip, *folder.glob("*.whl")], check=True)
+        kernel = ["-m", "ipykernel", "install", "--prefix", folder / "venv"]
+        subprocess.run([folder / "venv" / "bin" / "python", *kernel], check=True)
+        jupyter = folder / "venv" / "bin" / "jupyter"
+        execute = "import sys; from nbclient.cli import main; sys.argv.pop(1); main()"
+        jupyter.write_text(f"#!{folder}/venv/bin/python\n{execute}\n")
+        jupyter.chmod(0o755)
+        return jupyter.parent
+
+    monkeypatch.setattr(colab, "environment", environment)
 
 
-def test_a_chapter_runs_with_the_wheel_alone_and_a_failure_is_seen(tmp_path):
-    for name in ("book", "crl_mini", "results"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "_config.yml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    chapters = tmp_path / "book" / "chapters"
-    broken = json.loads((chapters / "01-reach.ipynb").read_text())
-    for cell in broken["cells"][1:]:
+def test_a_chapter_runs_with_the_wheel_alone_and_a_failure_is_seen(
+    beside, tmp_path, monkeypatch, capfd
+):
+    twin = json.loads((colab.CHAPTERS / "01-reach.ipynb").read_text())
+    shutil.copy(colab.CHAPTERS / "01-reach.ipynb", tmp_path)
+    for cell in twin["cells"][1:]:
         cell["source"] = "1 / 0"
-    (chapters / "99-broken.ipynb").write_text(json.dumps(broken))
-    done = colab(tmp_path, "99-broken", "01-reach")
-    assert done.returncode == 1, done.stderr
-    assert re.fullmatch(r"99-broken: FAILED\n01-reach: \d+ s\n", done.stdout)
-    assert "ZeroDivisionError" in done.stderr
+    (tmp_path / "99-broken.ipynb").write_text(json.dumps(twin))
+    monkeypatch.setattr(colab, "CHAPTERS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["colab.py", "99-broken", "01-reach"])
+    assert colab.main() == 1
+    said = capfd.readouterr()
+    assert re.search(r"99-broken: FAILED\n01-reach: \d+ s\n$", said.out)
+    assert "ZeroDivisionError" in said.err
 
 
 def test_colab_names_the_twins_it_has():
-    done = colab(ROOT, "01-reach", "no-such")
+    command = [sys.executable, ROOT / "book" / "colab.py", "01-reach", "no-such"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert "no twin is called no-such; there are 00-start, 01-reach" in done.stderr

@@ -1,6 +1,8 @@
 """What the agents share: settings, how they are made, and parts of their losses."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -139,6 +141,23 @@ class Agent:
         goal_spec = observation_spec if goal_spec is None else goal_spec
         specs = map(Spec.of, (observation_spec, action_spec, goal_spec))
         return cls.fresh(config, *specs, key)
+
+
+def acting(agent, *, greedy: bool) -> Callable:
+    """The agent's `act` as a function of states, goals and a key.
+
+    JAX takes its arguments apart in every call, which costs more than the networks of a
+    small agent: here an `Agent` is taken apart once.
+    """
+    if not isinstance(agent, Agent):
+        return lambda s, g, key: agent.act(s, g, key=key, greedy=greedy)
+    leaves, tree = jax.tree.flatten(agent)
+    return lambda s, g, key: _act(tree, leaves, s, g, key, greedy)
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _act(tree, leaves, s, g, key, greedy: bool):
+    return jax.tree.unflatten(tree, leaves).act(s, g, key=key, greedy=greedy)
 
 
 def cloned(

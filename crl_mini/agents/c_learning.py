@@ -171,10 +171,16 @@ class CLearning(CRL):
         return replace(agent, target=target), metrics | {"weight": weights.mean()}
 
     def weights(self, batch: Batch, *, key: PRNGKeyArray) -> Float[Array, " B"]:
-        """The target's density ratios at the next state and the policy's action."""
+        """The target's density ratios at the next state and the policy's action.
+
+        They are zero where the environment ended the episode: nothing comes later.
+        """
         s, g = batch.next_s, jnp.roll(batch.g, 1, axis=0)
         a = self.act(s, g, key=key)
-        return bootstrap_weights(self.target(s, a, g, pairs=paired))
+        weights = bootstrap_weights(self.target(s, a, g, pairs=paired))
+        if batch.terminal is None:
+            return weights
+        return jnp.where(batch.terminal, 0.0, weights)
 
 
 RECIPE = Recipe(

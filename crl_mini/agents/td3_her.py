@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from crl_mini import checks
 from crl_mini.actor import Policy
@@ -93,13 +93,20 @@ def reached(
 
 
 def td_target(
-    reward: Float[Array, " B"], next_q: Float[Array, "K B"], gamma: float
+    reward: Float[Array, " B"],
+    next_q: Float[Array, "K B"],
+    gamma: float,
+    terminal: Bool[Array, " B"] | None = None,
 ) -> Float[Array, " B"]:
     """(1 - gamma) reward + gamma times the smallest of K critics, within [0, 1].
 
+    Where the environment ended the episode there is no next action: what was reached
+    then stays so, and the target is the reward itself.
+
     Source: Fujimoto et al. (2018), Eq. 10; clipped as in Andrychowicz et al. (2017).
     """
-    return jnp.clip((1 - gamma) * reward + gamma * next_q.min(0), 0, 1)
+    target = jnp.clip((1 - gamma) * reward + gamma * next_q.min(0), 0, 1)
+    return target if terminal is None else jnp.where(terminal, reward, target)
 
 
 class QNetworks(Seeing):
@@ -213,7 +220,8 @@ class TD3HER(Agent):
         augment, smooth = jax.random.split(jax.random.fold_in(self.key, self.step))
         reward = reached(self.success, batch.next_g, relabel(batch.g, config.future))
         batch = config.augment(batch, augment)
-        target = td_target(reward, self.next_q(batch, key=smooth), config.gamma)
+        next_q = self.next_q(batch, key=smooth)
+        target = td_target(reward, next_q, config.gamma, batch.terminal)
 
         def loss_of(critic, actor):
             s, futures = critic.see(batch.s, batch.g)

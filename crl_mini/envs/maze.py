@@ -197,6 +197,9 @@ def move(
     return position
 
 
+_move = jax.jit(move)  # compiled once for all mazes of a size
+
+
 def within_reach(achieved_goal, desired_goal):
     """Whether the goal is nearer than `RADIUS` cells; NumPy or JAX arrays."""
     return ((achieved_goal - desired_goal) ** 2).sum(-1) < RADIUS**2
@@ -261,7 +264,7 @@ class PointMaze(gymnasium.Env):
         self.walls = walls_of(maze)
         self.render_mode = render_mode
         self.observation_space, self.action_space = _spaces(self.walls)
-        self._move = jax.jit(partial(move, jnp.asarray(self.walls)))
+        self._move = partial(_move, jnp.asarray(self.walls))
 
     def reset(self, *, seed=None, options=None):
         """Sample a start and a goal."""
@@ -312,7 +315,7 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         batch = partial(gymnasium.vector.utils.batch_space, n=num_envs)
         self.observation_space = batch(self.single_observation_space)
         self.action_space = batch(self.single_action_space)
-        self._move = jax.jit(partial(move, jnp.asarray(self.walls)))
+        self._move = partial(_move, jnp.asarray(self.walls))
 
     def reset(self, *, seed=None, options=None):
         """Sample a start and a goal for every point."""

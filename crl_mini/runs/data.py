@@ -4,15 +4,15 @@ import json
 import math
 import os
 import shutil
-import zlib
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
-from zipfile import BadZipFile, ZipFile
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Int, Shaped
 from tqdm import tqdm
 
 from crl_mini import checks
@@ -24,33 +24,28 @@ from crl_mini.runs.files import versions, whole
 
 POLICIES = {"play": 0.3, "random": 0.0, "expert": 0.0}  # and their usual noise
 CHUNK = 64  # episodes at a time
-ALIGNED, PIECE = 64, 2**24  # bytes
-# What reading a damaged file may raise, besides OSError.
-UNREADABLE = (
-    AttributeError,
-    BadZipFile,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
+OBS_TYPES = ("state", "pixels", "poses")  # of our own simulations
 FIRST_SEED = 1_000_000  # of data; evaluations use smaller ones
 
 
 class Data(NamedTuple):
-    """What a data file holds: N episodes of T steps.
+    """What a data file holds: N episodes of up to T steps.
 
-    `observations` are float32 states (see `tabletop.ENTRIES`) or uint8 pictures.
-    `success` tells whether the task's own goal, which play does not know, is reached
-    after each step. `about` names the task, how the data were made, and versions.
+    Of the tabletop, `observations` are float32 states (see `tabletop.ENTRIES`), uint8
+    pictures, or float32 poses. `success` tells whether the task's own goal, which play
+    does not know, is reached after each step. `about` names the task, how the data were
+    made, and versions. Files of others say less: `achieved`, `lengths` and `terminal`
+    are as in `replay.Replay`; None where goals are whole observations, all last T
+    steps, and time cut them off.
     """
 
     observations: Shaped[np.ndarray, "N T1 ..."]
-    actions: Float[np.ndarray, "N T A"]
-    success: Bool[np.ndarray, "N T"]
-    about: dict
+    actions: Shaped[np.ndarray, "N T ..."]
+    success: Bool[np.ndarray, "N T"] | None = None
+    about: Mapping[str, Any] = MappingProxyType({})
+    achieved: Shaped[np.ndarray, "N T1 ..."] | None = None
+    lengths: Int[np.ndarray, " N"] | None = None
+    terminal: Bool[np.ndarray, " N"] | None = None
 
 
 def make(task: str, obs_type: str, n: int) -> gymnasium.vector.VectorEnv:
@@ -146,48 +141,8 @@ def check_room(path: Path, need: int) -> None:
 def save(path: Path, data: Data) -> None:
     """Write a compressed data file, whole or not at all."""
     with whole(path) as part, part.open("wb") as file:
-        about = json.dumps(data.about)
-        np.savez_compressed(file, **data._replace(about=about)._asdict())
-
-
-def load(path: Path) -> Data:
-    """Read a data file. Errors: ``ValueError`` for any other file."""
-    try:
-        with ZipFile(path) as archive:
-            arrays = {name: _array(archive, name) for name in Data._fields}
-    except UNREADABLE as problem:
-        raise ValueError(f"{path} is no data file of `collect`: {problem}") from None
-    return Data(**arrays | {"about": json.loads(str(arrays["about"]))})
-
-
-def _array(archive: ZipFile, name: str) -> np.ndarray:
-    """Read-only, where JAX may use it without a copy; np.load's lies elsewhere."""
-    with archive.open(f"{name}.npy") as file:
-        major, minor = np.lib.format.read_magic(file)
-        header = getattr(np.lib.format, f"read_array_header_{major}_{minor}")
-        shape, fortran, dtype = header(file)
-        if dtype.hasobject:
-            raise ValueError(f"{name} holds Python objects")
-        size = math.prod(shape) * dtype.itemsize
-        whole = np.empty(size + ALIGNED, np.uint8)
-        memory = whole[-whole.ctypes.data % ALIGNED :][:size]
-        for i in range(0, size, PIECE):
-            memory[i : i + PIECE] = np.frombuffer(file.read(PIECE), np.uint8)
-    whole.flags.writeable = memory.flags.writeable = False
-    return np.ndarray(shape, dtype, memory, order="F" if fortran else "C")
-
-
-def load_for(path: Path, env: GoalTask) -> Data:
-    """Read a data file. Errors: ``ValueError`` where it is of other things."""
-    data = load(path)
-    if data.about["task"] != env.name:
-        raise ValueError(
-            f"data must be of {env.name}; {path} is of {data.about['task']}"
-        )
-    if (data.about["obs_type"] == "state") != (env.obs == "state"):
-        has = f"{path} holds {data.about['obs_type']}"
-        raise ValueError(f"data must fit the obs {env.obs}; {has}")
-    return data
+        arrays = data._replace(about=json.dumps(dict(data.about)))._asdict()
+        np.savez_compressed(file, **{k: x for k, x in arrays.items() if x is not None})
 
 
 def check_memory(env: GoalTask, episodes: int, length: int) -> None:

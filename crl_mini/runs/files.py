@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -12,16 +13,19 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
 REPLAY = "replay/"  # prefix of the names of a replay's arrays in a checkpoint
 
 
+_owners = functools.cache(packages_distributions)  # it looks at every installed file
+
+
 def versions(module: str = "crl_mini") -> dict[str, str]:
     """Versions of the packages that influence a result, and of `module`'s package."""
     names = ("crl_mini", "jax", "flax", "optax", "gymnasium", "numpy", "mujoco")
-    owners = packages_distributions().get(module, [])
+    owners = _owners().get(module, [])
     return {name: version(name) for name in (*names, *owners)}
 
 
@@ -113,6 +117,15 @@ def load(like, path: Path, prefix: str = ""):
         for k, leaf in zip(own, jax.tree.leaves(like), strict=True)
     ]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def names_in(path: Path) -> set[str]:
+    """Names of the arrays of a checkpoint. Errors: ``ValueError`` for another file."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return set(file.keys())
+    except SafetensorError as problem:
+        raise ValueError(f"{path} is no safetensors file: {problem}") from None
 
 
 def _arrays(agent) -> dict[str, jax.Array]:

@@ -48,16 +48,26 @@ def save(path: Path, run: Run, agent, n: int, *, seed: int) -> None:
 
 
 def filmed(env: VectorEnv, policy: Callable, length: int, *, seed: int) -> Film:
-    """One episode in every copy of the environment, `length` + 1 sheets of pictures."""
+    """One episode in every copy of the environment: sheets of pictures, one a moment.
+
+    An episode that is over stays as it was until the last one is.
+    """
     pictures = []
 
     def watched(s, g, key):
         pictures.append(np.stack(env.render()))
         return policy(s, g, key)
 
-    success = rollouts(env, watched, length, env.num_envs, seed=seed).success
+    seen = rollouts(env, watched, length, env.num_envs, seed=seed)
     pictures.append(np.stack(env.render()))
-    reached = np.pad(success, ((0, 0), (1, 0))).T  # nobody looked before the first step
+    reached = np.pad(seen.success, ((0, 0), (1, 0)))  # nobody looked at the start
+    moments = np.minimum(np.arange(len(pictures)), seen.lengths[:, None])  # (N, T + 1)
+    copies = np.arange(env.num_envs)
+    pictures = [
+        np.stack([pictures[t][i] for i, t in zip(copies, at, strict=True)])
+        for at in moments.T
+    ]
+    reached = np.take_along_axis(reached, moments, 1).T
     if not hasattr(env, "render_goals"):
         return [sheet(p, r, 4) for p, r in zip(pictures, reached, strict=True)]
     goals = np.pad(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from crl_mini import checks
 from crl_mini.agents import AGENTS
-from crl_mini.agents.base import Config
+from crl_mini.agents.base import Config, acting
 from crl_mini.devices import device, everywhere, together
 from crl_mini.encoders import fitted
 from crl_mini.envs import tasks
@@ -27,11 +27,13 @@ from crl_mini.measure.statistics import wilson
 from crl_mini.replay import Replay
 from crl_mini.rollouts import Episodes
 from crl_mini.runs import data as data_files
+from crl_mini.runs import formats
 from crl_mini.runs.files import (
     REPLAY,
     csv_text,
     dump,
     load,
+    names_in,
     parsed,
     rows_until,
     text,
@@ -154,8 +156,9 @@ class Run:
 
     def fitted(self, data) -> "Run":
         """The run with bounds from the data where the spaces' own say little."""
-        parts = {"observation": data.observations}
-        parts["achieved_goal"] = getattr(data, "achieved", data.observations)
+        parts = {"observation": data.observations, "achieved_goal": data.achieved}
+        if data.achieved is None:
+            parts["achieved_goal"] = data.observations
         bounds = {}
         for name, x in parts.items():
             space = self.env.spaces[0][name]
@@ -171,7 +174,10 @@ class Run:
         return Replay.from_trajectories(
             data.observations,
             data.actions,
-            getattr(data, "achieved", None),
+            data.achieved,
+            lengths=data.lengths,
+            terminal=data.terminal,
+            room=self.length if self.rounds else 0,
             capacity=len(data.actions) + self.rounds * self.budget.copies,
             scene=None if frames else scene,
         )
@@ -179,7 +185,7 @@ class Run:
     def first_data(self) -> Episodes | data_files.Data:
         """Episodes of the agent's kind of data; see the task's `data`."""
         if self.data not in self.env.data:
-            return data_files.load_for(Path(self.data), self.env)
+            return formats.load_for(self.data, self.env)
         n, seed = self.budget.episodes, self.seed
         room = n + self.rounds * self.budget.copies
         data_files.check_memory(self.env, room, self.length)
@@ -205,15 +211,15 @@ class Run:
 
         Where the agent sees pictures the environment shows poses, and it draws them.
         """
-        scene = self.env.scene
+        scene, act = self.env.scene, acting(agent, greedy=kind == "mode")
+        if scene is None:
+            return act
 
-        def act(s, g, key):
-            if scene is not None:
-                pictures = scene.draw(np.concatenate([s, g]))
-                s, g = pictures[: len(s)], pictures[len(s) :]
-            return agent.act(s, g, key=key, greedy=kind == "mode")
+        def seeing(s, g, key):
+            pictures = scene.draw(np.concatenate([s, g]))
+            return act(pictures[: len(s)], pictures[len(s) :], key)
 
-        return act
+        return seeing
 
     def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
         """Share of episodes that reach the goal at any step, and at the last one."""
@@ -236,10 +242,12 @@ class Run:
         keep(run, "config.json", text(run.identity))
         keep(self, "metrics.csv", csv_text(rows))
         before = float(rows[-1]["seconds"]) if rows else 0.0
+        collected = int(rows[-1]["collected"]) if rows else 0
 
         def watch(agent):
             seconds = round(before + time.perf_counter() - begun, 1)
-            return tested(self, agent) | {"seconds": seconds}
+            row = {"collected": collected, "explored": ""}
+            return row | tested(self, agent) | {"seconds": seconds}
 
         def save(agent, replay, row):
             rows.append(row)
@@ -252,7 +260,9 @@ class Run:
         frames = self.env.scene is not None and replay.scene is None
 
         def collect(agent, k):
+            nonlocal collected
             new = self.explore(self.policy(agent, "drawn"), k, self.budget.copies)
+            collected += int(new.lengths.sum())
             return pictured(new, self.env.scene) if frames else new
 
         agent, replay = train(
@@ -267,7 +277,7 @@ class Run:
             watch=watch,
             log=save,
         )
-        manifest = manifest_of(self, agent, replay, float(rows[-1]["seconds"]))
+        manifest = manifest_of(self, agent, replay, rows[-1])
         keep(self, "manifest.json", text(manifest))
         return manifest
 
@@ -290,6 +300,8 @@ def start(run: Run, resume: bool) -> tuple[Run, Any, Replay, list[dict]]:
         run = replace(run, bounds=parsed(run.out / "config.json").get("bounds", {}))
         agent, replay = load(blank(run), checkpoint), run.replay()
         if run.rounds:
+            if f"{REPLAY}lengths" in names_in(checkpoint):
+                replay = replay.with_lengths()
             replay = load(replay, checkpoint, REPLAY)
         return run, agent, replay, rows_until(run.out / "metrics.csv", int(agent.step))
     agent, data = run.fresh(), run.first_data()
@@ -307,7 +319,7 @@ def blank(run: Run):
 
 
 def tested(run: Run, agent) -> dict:
-    """How much was collected until now; now and then the success on test goals.
+    """Now and then the success on test goals.
 
     About ten tests offline and twenty online.
     """
@@ -319,15 +331,13 @@ def tested(run: Run, agent) -> dict:
         every = min(budget.every, budget.steps)
         due = step % (every * max(budget.steps // (10 * every), 1)) == 0
     policy = run.policy(agent, run.env.judged)
-    return {
-        "collected": rounds * run.steps_of_round,
-        "explored": "",
-        **(run.success(policy, seed=TESTS) if due else NOT_TESTED),
-    }
+    return run.success(policy, seed=TESTS) if due else NOT_TESTED
 
 
-def manifest_of(run: Run, agent, replay: Replay, seconds: float) -> dict:
+def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
     """What ran where, for how long, and how well, on goals not seen in training.
+
+    `last` is the last row of the metrics.
 
     Beside the success of the judged actions stands that of the others, sampled or
     mode, and without scripted data that of the random walk.
@@ -343,20 +353,19 @@ def manifest_of(run: Run, agent, replay: Replay, seconds: float) -> dict:
     for kind, policy in others.items():
         shares = run.success(policy, seed=seed)
         scores |= {f"{name}_of_{kind}": share for name, share in shares.items()}
-    collected = run.rounds * run.budget.copies
     return {
         "task": run.task,
         "obs": run.obs,
         "agent": run.agent,
         "data": run.data,
-        "data_episodes": int(replay.added) - collected,
-        "collected": collected * run.length,
+        "data_episodes": int(replay.added) - run.rounds * run.budget.copies,
+        "collected": int(last["collected"]),
         "preset": run.preset,
         "seed": run.seed,
         "judged": judged,
         "episodes": tests,
         **scores,
-        "minutes": round(seconds / 60, 2),
+        "minutes": round(float(last["seconds"]) / 60, 2),
         "device": device(),
         "versions": versions(str(run.env.spec.entry_point).partition(".")[0]),
     }
@@ -370,9 +379,8 @@ def keep(run: Run, name: str, content: bytes) -> None:
 
 def check_folder(run: Run, resume: bool) -> None:
     """Raise ``ValueError`` unless there are data, and the folder fits."""
-    if run.data not in run.env.data and not Path(run.data).is_file():
-        allowed = f"{', '.join(run.env.data)}, or a file of `collect`"
-        raise ValueError(f"data must be one of {allowed}; got {run.data!r}")
+    if run.data not in run.env.data:
+        formats.check_there(run.data, run.env)
     begun = (run.out / "config.json").exists()
     if resume and not begun:
         raise ValueError(f"--resume needs a run in {run.out}; found none")
