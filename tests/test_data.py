@@ -228,10 +228,10 @@ def test_other_files_are_refused(tmp_path):
     path = tmp_path / "x.npz"
     for content in (b"", b"text"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x.npz is no data file of `collect`"):
+        with pytest.raises(ValueError, match=r"x.npz is no file of `collect`"):
             load(path)
     np.savez(path, a=1)
-    with pytest.raises(ValueError, match=r"x.npz is no data file of `collect`"):
+    with pytest.raises(ValueError, match=r"x.npz is no file of `collect`"):
         load(path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.npz")

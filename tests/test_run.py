@@ -258,16 +258,16 @@ def test_data_from_a_file(tmp_path, capsys):
     np.testing.assert_array_equal(run.replay().observations, data.observations)
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Push", "--data", str(path)))
-    assert "data must be of Push" in capsys.readouterr().err
+    assert "it must be of Push; it is of 'Reach'" in capsys.readouterr().err
     frames = tmp_path / "frames.npz"
     save(frames, collect("Reach", "pixels", "random", 1, progress=False))
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Reach", "--data", str(frames)))
-    assert "data must fit the obs state" in capsys.readouterr().err
+    assert "it must fit the obs state; it holds" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SystemExit):
         main(arguments(tmp_path / "x", "--task", "Reach", "--data", str(path)))
-    assert "is no data file of `collect`" in capsys.readouterr().err
+    assert "is no file of `collect` or of OGBench: " in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
@@ -392,7 +392,7 @@ def test_pictures_from_a_file(kept, tmp_path, capsys):
     few = ["steps=1", "every=1", "collect=50", "copies=1", "tests=1"]
     few += ["per_update=50", "batch_size=4"]
     said = refused(arguments(out, *task), capsys)
-    assert f"data must fit the obs state; {path} holds {kept}" in said
+    assert f"data {path}: it must fit the obs state; it holds {kept}" in said
     assert main(arguments(out, *task, "--obs", "pixels", "--set", *few)) == 0
     run, agent = restored(out)
     replay = load(run.replay(), out / "checkpoint.safetensors", REPLAY)
@@ -558,7 +558,7 @@ def test_damaged_data_are_refused(tmp_path, capsys):
     good = path.read_bytes()
     for n in [*range(0, len(good), len(good) // 10), len(good) - 1]:
         path.write_bytes(good[:n])
-        with pytest.raises(ValueError, match="is no data file of `collect`: "):
+        with pytest.raises(ValueError, match="is no file of `collect` or of OGBench: "):
             load_data(path)
     for at in range(40, len(good), len(good) // 25):
         path.write_bytes(good[:at] + bytes([good[at] ^ 255]) + good[at + 1 :])
@@ -566,7 +566,7 @@ def test_damaged_data_are_refused(tmp_path, capsys):
             np.testing.assert_array_equal(load_data(path).actions, data.actions)
     path.write_bytes(good[:-1])
     data = ["--task", "Reach", "--data", path]
-    assert "is no data file" in refused(arguments(out, *data), capsys)
+    assert "is no file of" in refused(arguments(out, *data), capsys)
     assert list(tmp_path.iterdir()) == [path]
     path.unlink()
     assert "data must be one of own, " in refused(arguments(out, *data), capsys)

@@ -107,7 +107,7 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     failed = [line for line in lines if str(out) in line]
     assert failed == [
-        f"{out}/Push-reach-gcbc-0: data must be of Push; {path} is of Reach"
+        f"{out}/Push-reach-gcbc-0: data {path}: it must be of Push; it is of 'Reach'"
     ]
     assert [x.name for x in out.iterdir()] == ["Reach-reach-gcbc-0"]
     assert (out / "Reach-reach-gcbc-0" / "manifest.json").exists()

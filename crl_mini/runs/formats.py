@@ -3,6 +3,7 @@
 import json
 import math
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -43,11 +44,11 @@ def load_for(name: str, env: GoalTask) -> Data:
 
     Errors: ``ValueError`` that names the file, the field, and what is allowed.
     """
+    if name.startswith(MINARI):
+        data = of_minari(name.removeprefix(MINARI))
+    else:
+        data = load(Path(name))
     try:
-        if name.startswith(MINARI):
-            data = of_minari(name.removeprefix(MINARI), env)
-        else:
-            data = load(Path(name))
         return checked(data, env)
     except ValueError as problem:
         raise ValueError(f"data {name}: {problem}") from None
@@ -66,11 +67,11 @@ def load(path: Path) -> Data:
             if name not in arrays:
                 raise ValueError(f"{name} is missing")
         about = json.loads(str(arrays.pop("about")))
+        if not isinstance(about, dict):
+            raise ValueError(f"about must be a JSON object; got {about!r:.40}")
     except UNREADABLE as problem:
-        what = "neither a data file of `collect` nor one of OGBench"
+        what = "no file of `collect` or of OGBench"
         raise ValueError(f"{path} is {what}: {problem}") from None
-    if not isinstance(about, dict):
-        raise ValueError(f"about must be a JSON object; got {about!r:.40}")
     return Data(**arrays, about=about)
 
 
@@ -116,32 +117,35 @@ def of_ogbench(archive: ZipFile, names: set[str]) -> Data:
     return cut(arrays["observations"], arrays["actions"], arrays.get("achieved"), last)
 
 
-def of_minari(name: str, env: GoalTask) -> Data:
-    """A Minari data set that is on the disk.
+def of_minari(name: str) -> Data:
+    """A Minari data set that is on the disk. Errors: ``ValueError`` for another name.
 
     Source: Farama's Minari, class ``EpisodeData``.
     """
     try:
         import minari
     except ImportError:
-        raise ValueError("needs Minari: pip install 'crl_mini[minari]'") from None
+        wanted = "pip install 'crl_mini[minari]'"
+        raise ValueError(f"data {MINARI}{name} need Minari: {wanted}") from None
     try:
-        episodes = list(minari.load_dataset(name, download=False).iterate_episodes())
+        return of_episodes(minari.load_dataset(name).iterate_episodes())
     except (OSError, *UNREADABLE) as problem:
         said = " ".join(str(problem).split())
-        raise ValueError(f"Minari cannot read it: {said}") from None
+        raise ValueError(f"data {MINARI}{name} cannot be read: {said}") from None
+
+
+def of_episodes(episodes: Iterable) -> Data:
+    """Episodes of Minari, of environments with goals or of any others."""
     seen, goals, actions, terminal = [], [], [], []
     for episode in episodes:
         s = episode.observations
         if isinstance(s, dict):
-            goals.append(s.get("achieved_goal"))
-            s = s.get("observation")
+            goals.append(s["achieved_goal"])
+            s = s["observation"]
         seen.append(s)
         a = np.asarray(episode.actions)
         actions.append(np.concatenate([a, a[-1:]]))  # of the last row: never taken
         terminal.append(bool(np.asarray(episode.terminations)[-1]))
-    if not seen or any(x is None for x in (*seen, *goals)):
-        raise ValueError("observations must hold observation and achieved_goal")
     last = np.cumsum([len(s) for s in seen]) - 1
     achieved = np.concatenate(goals) if goals else None
     data = cut(np.concatenate(seen), np.concatenate(actions), achieved, last)
