@@ -126,9 +126,16 @@ def evaluate(args: argparse.Namespace) -> int:
     use_compilation_cache()
     place, _, name = args.agent.partition("zoo:")
     run, agent = zoo.load(name) if name and not place else restored(Path(args.agent))
+    status = 0
     if args.video:
         films.check(run, args.video)
-        films.save(args.video, run, agent, args.episodes, seed=args.seed)
+        try:
+            films.save(args.video, run, agent, args.episodes, seed=args.seed)
+        except Exception as problem:  # whatever somebody else's renderer raises
+            said = " ".join(f"no film: {type(problem).__name__} {problem}".split())
+            hint = "" if isinstance(problem, OSError) else f"; {films.HELP}"
+            print(said + hint, file=sys.stderr)
+            status = 1
     policy = run.policy(agent, run.env.judged)
     tested = run.env.episodes(policy, args.episodes, seed=args.seed)
 
@@ -140,7 +147,7 @@ def evaluate(args: argparse.Namespace) -> int:
         f"{run.task}: of {args.episodes} goals reached {said(tested.ever)}, held at "
         f"the end {said(tested.at_end)}; actions: {run.env.judged}; seed {args.seed}"
     )
-    return 0
+    return status
 
 
 def collect(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import json
 import av
 import gymnasium
 import imageio.v3 as imageio
+import line
 import numpy as np
 import pytest
 from folders import begun
@@ -171,6 +172,27 @@ def test_what_cannot_be_done_gets_one_line_and_leaves_nothing(
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.rglob("*")) == before
+
+
+def test_a_film_that_cannot_be_drawn_costs_the_film_alone(
+    tmp_path, monkeypatch, capsys
+):
+    """No OpenGL, for example: whatever somebody else's environment raises then."""
+
+    def render(self):
+        raise AttributeError("no\nOpenGL")
+
+    monkeypatch.setattr(line.LineInPictures, "render", render)
+    out, film = begun(tmp_path / "run", "line:LineInPictures-v0"), tmp_path / "x.mp4"
+    capsys.readouterr()
+    assert main(["evaluate", "--agent", str(out), "--video", str(film)]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("line:LineInPictures-v0: of 100 goals reached ")
+    (error,) = [x for x in said.err.splitlines() if "film" in x]
+    assert error.startswith("no film: AttributeError no OpenGL; ")
+    assert "Traceback" not in said.err
+    assert "MUJOCO_GL=egl" in error
+    assert not film.exists()
 
 
 # Runs that come back from their folder.

@@ -12,12 +12,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from folders import raw
+from folders import raw, refused
 from forks import Forks, command
 from safetensors.numpy import load_file
 
 from crl_mini.agents.crl import critic_loss
 from crl_mini.devices import everywhere
+from crl_mini.runs.files import whole, write
 from crl_mini.runs.run import Run
 from crl_mini.train import updates
 
@@ -193,6 +194,49 @@ def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
     path.write_bytes(b"old")
     assert forks.run(full + collect)[0] == 2
     assert [x.read_bytes() for x in path.parent.iterdir()] == [b"old"]
+
+
+def test_two_runs_in_one_folder(forks, tmp_path):
+    """Whichever comes first has it; the other one gets a line, and writes nothing."""
+    out, logs = tmp_path / "one", [tmp_path / "0", tmp_path / "1"]
+    processes = [
+        forks.start(READS + training(out, "--seed", str(i)), log)
+        for i, log in enumerate(logs)
+    ]
+    ends = [forks.wait(process) for process in processes]
+    assert sorted(ends) == [0, 2], [log.read_text() for log in logs]
+    said = logs[ends.index(2)].read_text()
+    assert said.endswith(f" train: another process is writing {out}\n")
+    assert "Traceback" not in said
+    winner = ends.index(0)
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    for name in ("config.json", "manifest.json"):
+        assert json.loads((out / name).read_text())["seed"] == winner
+
+
+def test_two_that_write_one_file(tmp_path):
+    path = tmp_path / "new" / "file"
+    with whole(path) as part:
+        part.write_bytes(b"first")
+        with pytest.raises(ValueError, match=f"another process is writing {part}"):
+            write(path, b"second")
+        assert part.read_bytes() == b"first"
+    assert path.read_bytes() == b"first"
+    assert [x.name for x in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/run"])
+def test_where_nothing_can_be_written_nothing_is_computed(
+    place, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    monkeypatch.setattr(Run, "first_data", None)
+    monkeypatch.setattr(Run, "fresh", None)
+    line = refused(["train", "--task", "Reach", "--out", place], capsys)
+    assert place.partition("/")[0] in line
+    assert Path("file").read_text() == ""
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 # Spread over devices and processes.

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -15,6 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 REPLAY = "replay/"  # prefix of the names of a replay's arrays in a checkpoint
 
@@ -62,21 +68,76 @@ def parsed(path: Path):
 
 
 @contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes away from a file or folder; a kill ends that, too.
+
+    Errors: ``ValueError`` while another process has it. Windows and some file systems
+    of networks have no such locks: nobody is kept away there.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another process is writing {path}") from None
+        except OSError:
+            pass  # no locks here
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    """Have a folder alone; one that is made for this and stays empty goes again.
+
+    Errors: ``ValueError`` while another process has it, ``OSError`` where nothing can
+    be written.
+    """
+    new = [x for x in (folder, *folder.parents) if not x.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+            yield
+        finally:
+            _remove_empty(new)
+
+
+@contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write to: the file appears at `path` whole or not at all."""
+    """A path to write to: the file appears at `path` whole or not at all.
+
+    Errors: ``ValueError`` while another process writes it.
+    """
     part = path.with_name(path.name + ".part")
     new = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        os.replace(part, path)
+        part.touch()
+        with alone(part):
+            try:
+                yield part
+                os.replace(part, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    part.unlink()
+                raise
     except BaseException as problem:
-        for remove in (part.unlink, *(folder.rmdir for folder in new)):
-            with contextlib.suppress(OSError):
-                remove()
+        _remove_empty(new)
         if getattr(problem, "errno", None) and problem.filename is None:
             problem.filename = str(path)  # the error of a full disk names none
         raise
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those folders that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def write(path: Path, content: bytes) -> None:

@@ -18,6 +18,7 @@ from crl_mini.runs.run import Run
 SUFFIXES = (".mp4", ".gif")
 EPISODES = 8  # of a film, all at once
 GAP, SIGN = 6, 4  # pixels around a picture, and of the sign in them
+HELP = "without a display, pictures of MuJoCo need MUJOCO_GL=egl or MUJOCO_GL=osmesa"
 GREEN = (0, 158, 115)  # the sign: the goal is reached
 
 Film = list[UInt8[np.ndarray, "Y X 3"]]

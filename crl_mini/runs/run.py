@@ -1,5 +1,6 @@
 """Runs: trainings kept in a folder, which can be stopped and go on."""
 
+import contextlib
 import json
 import math
 import sys
@@ -36,6 +37,7 @@ from crl_mini.runs.files import (
     names_in,
     parsed,
     rows_until,
+    taken,
     text,
     versions,
     write,
@@ -234,6 +236,12 @@ class Run:
 
         `log(row)` gets each row of metrics: a hook for TensorBoard and the like.
         """
+        first = jax.process_index() == 0
+        with taken(self.out) if first else contextlib.nullcontext():
+            return self._train(resume, log)
+
+    def _train(self, resume: bool, log: Callable | None) -> dict:
+        """What a call does, once the folder is its own."""
         begun = time.perf_counter()
         check_folder(self, resume)
         run, agent, replay, rows = start(self, resume)
