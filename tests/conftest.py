@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -35,6 +36,12 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+# On a fresh clone the same cases are tried each time, elsewhere others in every run.
+hypothesis.settings.register_profile("CI", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("CI")
 
 
 # The files that take longest, longest first: then no process waits for another one.

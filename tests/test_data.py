@@ -17,7 +17,8 @@ from crl_mini.envs.tabletop import OPENING, TASKS
 from crl_mini.replay import Replay
 from crl_mini.rollouts import rollout
 from crl_mini.runs import data as files
-from crl_mini.runs.data import CHUNK, Data, collect, load, save
+from crl_mini.runs.data import CHUNK, Data, collect, save
+from crl_mini.runs.formats import load
 
 each = pytest.mark.parametrize("task", TASKS)
 

@@ -136,7 +136,7 @@ def test_only_pictures_are_shifted_each_by_itself():
     batch = Batch(frames(64, 1), jnp.ones((64, 2)), frames(64, 1))
     same = Config().augment(batch, jax.random.key(0))
     np.testing.assert_array_equal(same.s, batch.s)
-    s, a, g, next_s, next_g = Config(shift=4).augment(batch, jax.random.key(0))
+    s, a, g, next_s, next_g, _ = Config(shift=4).augment(batch, jax.random.key(0))
     assert a is batch.a
     assert next_s is next_g is None
     assert s.dtype == jnp.uint8

@@ -4,10 +4,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -42,7 +40,7 @@ class Data(NamedTuple):
     observations: Shaped[np.ndarray, "N T1 ..."]
     actions: Shaped[np.ndarray, "N T ..."]
     success: Bool[np.ndarray, "N T"] | None = None
-    about: Mapping[str, Any] = MappingProxyType({})
+    about: dict[str, Any] | None = None
     achieved: Shaped[np.ndarray, "N T1 ..."] | None = None
     lengths: Int[np.ndarray, " N"] | None = None
     terminal: Bool[np.ndarray, " N"] | None = None
@@ -141,7 +139,7 @@ def check_room(path: Path, need: int) -> None:
 def save(path: Path, data: Data) -> None:
     """Write a compressed data file, whole or not at all."""
     with whole(path) as part, part.open("wb") as file:
-        arrays = data._replace(about=json.dumps(dict(data.about)))._asdict()
+        arrays = data._replace(about=json.dumps(data.about))._asdict()
         np.savez_compressed(file, **{k: x for k, x in arrays.items() if x is not None})
 
 

@@ -160,7 +160,7 @@ def load(like, path: Path, prefix: str = ""):
     """
     try:
         stored = load_file(path)
-    except SafetensorError as problem:
+    except (AttributeError, SafetensorError) as problem:  # a type that NumPy lacks
         raise ValueError(f"{path} is no safetensors file: {problem}") from None
     of_replay = prefix == REPLAY
     stored = {

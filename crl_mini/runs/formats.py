@@ -69,7 +69,9 @@ def load(path: Path) -> Data:
         about = json.loads(str(arrays.pop("about")))
         if not isinstance(about, dict):
             raise ValueError(f"about must be a JSON object; got {about!r:.40}")
-    except UNREADABLE as problem:
+    except (OSError, *UNREADABLE) as problem:
+        if getattr(problem, "filename", None):  # the disk, not what stands in the file
+            raise
         what = "no file of `collect` or of OGBench"
         raise ValueError(f"{path} is {what}: {problem}") from None
     return Data(**arrays, about=about)
@@ -180,11 +182,12 @@ def cut(observations, actions, achieved, last: Shaped[np.ndarray, " N"]) -> Data
 
 def checked(data: Data, env: GoalTask) -> Data:
     """The episodes, if they fit the task. Errors: ``ValueError``."""
-    if data.about:
+    about = data.about or {}
+    if data.about is not None:
         _check_about(data.about, env)
     (observation, action), (n, steps) = env.spaces, np.shape(data.actions)[:2]
     seen, goal = observation["observation"], observation["achieved_goal"]
-    if env.scene is not None and data.about.get("obs_type") == "poses":
+    if env.scene is not None and about.get("obs_type") == "poses":
         seen = goal = None  # pictures are drawn of them
     _check("observations", data.observations, (n, steps + 1), seen)
     _check("actions", data.actions, (n, steps), action)

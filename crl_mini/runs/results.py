@@ -36,7 +36,7 @@ def rows(path: Path) -> list[Row]:
 
 def _number(text: str) -> str | int | float:
     for kind in (int, float):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(TypeError, ValueError):  # TypeError: a short row
             return kind(text)
     return text
 

@@ -401,7 +401,9 @@ def check_folder(run: Run, resume: bool) -> None:
 def check_same(run: Run) -> None:
     """Raise ``ValueError`` unless the run in the folder has the same settings."""
     path = run.out / "config.json"
-    known = {k: v for k, v in parsed(path).items() if k != "bounds"}  # of the data
+    known = parsed(path)
+    if isinstance(known, dict):
+        known.pop("bounds", None)  # they are of the data
     if known != json.loads(text(run.identity)):
         raise ValueError(f"settings must be those of {path}; they differ")
 
@@ -413,8 +415,9 @@ def restored(folder: Path) -> tuple[Run, Any]:
         raise ValueError(f"a run has config.json and a checkpoint; {folder} has not")
     try:
         run = of_config(parsed(path), folder)
-    except (KeyError, TypeError) as problem:
-        raise ValueError(f"{path} describes no run: {problem}") from problem
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
+        said = " ".join(str(problem).split())
+        raise ValueError(f"{path} describes no run: {said}") from problem
     return run, load(blank(run), folder / "checkpoint.safetensors")
 
 
