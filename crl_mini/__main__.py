@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-#: What gets one line: a wrong value, a file that fails, a training that is not finite.
-PROBLEMS = (ValueError, OSError, FloatingPointError)
+#: What says by itself what is wrong: a value, a file, a training that is not finite.
+SPEAKING = (ValueError, OSError, FloatingPointError)
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +19,29 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         usage = " ".join(self.format_usage().split())
         self.exit(2, f"{self.prog}: {message} ({usage})\n")
+
+
+def _line(problem: Exception) -> str | None:
+    """What to say about a problem in one line; None if the program itself is wrong."""
+    import jax
+
+    said = " ".join(str(problem).split())
+    if isinstance(problem, SPEAKING):
+        return said
+    if isinstance(problem, MemoryError | OverflowError) or _no_memory(said):
+        sizes = "batch_size, hidden, repr_dim, episodes, copies and tests"
+        return f"too large for this machine ({said}); sizes that count: {sizes}"
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError):
+        told = jax.config.jax_platforms
+        return f"JAX has none of the devices that JAX_PLATFORMS asks for; got {told!r}"
+    return None
+
+
+def _no_memory(said: str) -> bool:
+    """Does an error of JAX say that the memory of a device is used up?"""
+    return "RESOURCE_EXHAUSTED" in said or "out of memory" in said.lower()
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -105,8 +128,10 @@ def sweep(args: argparse.Namespace) -> int:
             try:
                 manifest = run(resume=(run.out / "config.json").exists())
                 tqdm.write(_summary(run, manifest))
-            except PROBLEMS as problem:
-                tqdm.write(f"{run.out}: {problem}", file=sys.stderr)
+            except Exception as problem:
+                if not (said := _line(problem)):
+                    raise
+                tqdm.write(f"{run.out}: {said}", file=sys.stderr)
                 failed += 1
     except KeyboardInterrupt:
         print("stopped; go on with the same command", file=sys.stderr)
@@ -276,8 +301,10 @@ def main(argv: list[str] | None = None) -> int:
         commands.choices[args.command].error(f"unknown arguments {' '.join(unknown)}")
     try:
         return args.run(args)
-    except PROBLEMS as problem:  # the usage was not the fault
-        return parser.exit(2, f"{parser.prog} {args.command}: {problem}\n")
+    except Exception as problem:  # the usage was not the fault
+        if not (said := _line(problem)):
+            raise
+        return parser.exit(2, f"{parser.prog} {args.command}: {said}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
@@ -10,6 +11,12 @@ def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def begun(episode: object) -> None:
+    """Raise ``ResetNeeded`` where an environment has no episode yet."""
+    if episode is None:
+        raise ResetNeeded("reset the environment before its first step")
 
 
 def inside(name: str, value: float, low: float, high: float) -> None:

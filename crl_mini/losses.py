@@ -21,7 +21,7 @@ def binary_nce(logits: Logits) -> Scalar:
     """
     checks.square("logits", logits)
     # -log sigmoid(-x) = softplus(x) for negatives, softplus(x) - x for positives
-    return (jax.nn.softplus(logits).sum() - jnp.trace(logits)) / logits.size
+    return (jax.nn.softplus(logits).sum() - jnp.trace(logits)) / float(logits.size)
 
 
 def infonce(logits: Logits) -> Scalar:

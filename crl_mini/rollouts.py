@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Int, PRNGKeyArray, Shaped
 from tqdm import tqdm
 
 from crl_mini import checks
@@ -51,7 +51,7 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     arrays again.
     """
     checks.at_least("length", length, 1)
-    key = jax.random.key(seed)
+    key = key_of(seed)
     now, _ = env.reset(seed=seed)
     goals, n = np.array(now["desired_goal"]), env.num_envs
     seen, actions, success = [_seen(now)], [], []
@@ -82,6 +82,14 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     achieved = observations if same else np.stack([g for _, g in seen], 1)
     actions, success = np.stack(actions, 1), np.stack(success, 1)
     return Episodes(observations, actions, goals, success, achieved, lengths, terminal)
+
+
+def key_of(seed: int) -> PRNGKeyArray:
+    """The random key of a seed, of the same kind wherever a kept run goes on.
+
+    ``JAX_DEFAULT_PRNG_IMPL`` may be another one there.
+    """
+    return jax.random.key(seed, impl="threefry2x32")
 
 
 def members(space: Space, actions) -> Shaped[np.ndarray, "N ..."]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from gymnasium import spaces
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -16,6 +17,7 @@ from crl_mini.encoders import TOWERS, Spec, shifted
 from crl_mini.replay import Batch
 
 Metrics = dict[str, Float[Array, ""]]
+WIDEST = 2**16  # of a layer: XLA crashes where the size of an array has 64 bits
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Config:
         checks.at_least("exploration", self.exploration, 0)
         if not self.hidden:
             raise ValueError("hidden must hold one width or more; got none")
+        for width in self.hidden:
+            checks.inside("widths of hidden", width, 0, WIDEST)
 
     @property
     def network(self) -> dict:
@@ -95,7 +99,7 @@ class CriticConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         checks.one_of("energy", self.energy, ENERGIES)
-        checks.at_least("repr_dim", self.repr_dim, 1)
+        checks.inside("repr_dim", self.repr_dim, 0, WIDEST)
         checks.at_least("entropy", self.entropy, 0)
         checks.share("bc", self.bc)
 
@@ -157,6 +161,7 @@ def acting(agent, *, greedy: bool) -> Callable:
 
 @partial(jax.jit, static_argnums=(0, 5))
 def _act(tree, leaves, s, g, key, greedy: bool):
+    s, g = jnp.asarray(s), jnp.asarray(g)  # NumPy's, where jit is turned off
     return jax.tree.unflatten(tree, leaves).act(s, g, key=key, greedy=greedy)
 
 

@@ -202,7 +202,7 @@ def logit_metrics(logits: Float[Array, "B B"]) -> Metrics:
     """Mean positive and negative logit, and how often a row's own goal ranks first."""
     n, positive = len(logits), jnp.diag(logits)
     first = logits.argmax(1) == jnp.arange(n)
-    negative = (logits.sum() - positive.sum()) / (n * (n - 1))
+    negative = (logits.sum() - positive.sum()) / (n * (n - 1.0))  # n^2 may need a float
     return {"positive": positive.mean(), "negative": negative, "accuracy": first.mean()}
 
 

@@ -180,14 +180,15 @@ def _sample(
 
 def move(
     walls: Bool[Array, "H W"],
-    position: Float[Array, "*B 2"],
-    action: Float[Array, "*B 2"],
+    position: Float[Array | np.ndarray, "*B 2"],
+    action: Float[Array | np.ndarray, "*B 2"],
 ) -> Float[Array, "*B 2"]:
     """Move points by `STEP` x action cells, sliding along walls.
 
     Positions are (x, y) = (column, row) coordinates in cells, y growing downwards, so
     that cell (row, col) is the square [col, col + 1) x [row, row + 1).
     """
+    position = jnp.asarray(position)
     action = jnp.clip(action, -1, 1) * (STEP / SUBSTEPS)
     for _ in range(SUBSTEPS):
         for axis in (0, 1):
@@ -264,7 +265,8 @@ class PointMaze(gymnasium.Env):
         self.walls = walls_of(maze)
         self.render_mode = render_mode
         self.observation_space, self.action_space = _spaces(self.walls)
-        self._move = partial(_move, jnp.asarray(self.walls))
+        self._on_device = jnp.asarray(self.walls)
+        self._position = None
 
     def reset(self, *, seed=None, options=None):
         """Sample a start and a goal."""
@@ -274,9 +276,11 @@ class PointMaze(gymnasium.Env):
 
     def step(self, action):
         """Move once; the reward is for the position after the move."""
+        checks.begun(self._position)
         checks.shaped("action", action, (2,))
         checks.finite("action", action)
-        self._position = np.asarray(self._move(self._position, np.float32(action)))
+        action = np.float32(action)
+        self._position = np.asarray(_move(self._on_device, self._position, action))
         reward = float(compute_reward(self._position, self._goal))
         observation = _observe(self._position, self._goal)
         return observation, reward, False, False, self._info()
@@ -315,7 +319,8 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
         batch = partial(gymnasium.vector.utils.batch_space, n=num_envs)
         self.observation_space = batch(self.single_observation_space)
         self.action_space = batch(self.single_action_space)
-        self._move = partial(_move, jnp.asarray(self.walls))
+        self._on_device = jnp.asarray(self.walls)
+        self._t = None
 
     def reset(self, *, seed=None, options=None):
         """Sample a start and a goal for every point."""
@@ -327,6 +332,7 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
 
     def step(self, actions):
         """Move all points once, or reset all if the last step ended the episodes."""
+        checks.begun(self._t)
         checks.shaped("actions", actions, (self.num_envs, 2))
         checks.finite("actions", actions)
         never = np.zeros(self.num_envs, bool)
@@ -335,7 +341,8 @@ class PointMazeVector(gymnasium.vector.VectorEnv):
             reward = np.zeros(self.num_envs, np.float32)
             return observation, reward, never, never.copy(), info
         self._t += 1
-        self._position = np.asarray(self._move(self._position, np.float32(actions)))
+        actions = np.float32(actions)
+        self._position = np.asarray(_move(self._on_device, self._position, actions))
         reward = compute_reward(self._position, self._goal)
         truncated = np.full(self.num_envs, self._t == self.max_episode_steps)
         observation = _observe(self._position, self._goal)

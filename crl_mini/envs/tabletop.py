@@ -212,6 +212,8 @@ TASKS = {
 }
 GOALS = ("final", "mixed")
 OBS_TYPES = ("state", "pixels", "poses")
+PHYSICS = ("time", "qpos", "qvel", "ctrl", "qacc_warmstart")  # of mujoco.MjData
+DERIVED = ("_batch", "_qpos", "_ctrl", "_xpos", "_xquat", "pictures", "_films")
 
 
 class TabletopVector(gymnasium.vector.VectorEnv):
@@ -250,8 +252,6 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         height: int = 480,
         nthread: int | None = None,
     ):
-        from mujoco.batch import Batch
-
         if nthread is None:
             nthread = min(num_envs, os.cpu_count() or 1)
         for name, value in (
@@ -277,10 +277,9 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self.render_mode = render_mode
         self.width, self.height = width, height
         self.model = self.task.model
-        self._batch = Batch(self.model, nsim=num_envs, nthread=nthread)
-        fields = ("qpos", "ctrl", "xpos", "xquat")
-        self._qpos, self._ctrl, self._xpos, self._xquat = map(self._batch.bind, fields)
-        self._rngs = None
+        self._nthread = nthread
+        self._simulate()
+        self._rngs = self._t = None
         one = spaces.Box(0, 255, (PIXELS, PIXELS, 3), np.uint8)
         if obs_type == "state":
             one = spaces.Box(*self.task.bounds)
@@ -291,6 +290,29 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self.single_action_space = spaces.Box(-1, 1, (4,))
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def _simulate(self) -> None:
+        """Make the simulations, at the model's defaults."""
+        from mujoco.batch import Batch
+
+        self._batch = Batch(self.model, nsim=self.num_envs, nthread=self._nthread)
+        fields = ("qpos", "ctrl", "xpos", "xquat")
+        self._qpos, self._ctrl, self._xpos, self._xquat = map(self._batch.bind, fields)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: all but MuJoCo's own memory, and what is in that."""
+        state = {k: v for k, v in vars(self).items() if k not in DERIVED}
+        return state | {"physics": {k: self._batch.bind(k).copy() for k in PHYSICS}}
+
+    def __setstate__(self, state: dict) -> None:
+        import mujoco
+
+        physics = state.pop("physics")
+        vars(self).update(state)
+        self._simulate()
+        for name, x in physics.items():
+            self._batch.bind(name)[:] = x
+        self._batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
 
     @cached_property
     def pictures(self):
@@ -362,6 +384,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         """Act for 0.05 s, or reset all if the last step ended the episodes."""
         import mujoco
 
+        checks.begun(self._t)
         checks.shaped("actions", actions, (self.num_envs, 4))
         checks.finite("actions", actions)
         never = np.zeros(self.num_envs, bool)

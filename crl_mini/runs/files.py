@@ -172,7 +172,7 @@ def load(like, path: Path, prefix: str = ""):
     if {k: v.shape for k, v in stored.items()} != {k: v.shape for k, v in own.items()}:
         raise ValueError(f"{path} was made with other networks or sizes than requested")
     leaves = [
-        jax.random.wrap_key_data(jnp.asarray(stored[k]))
+        jax.random.wrap_key_data(jnp.asarray(stored[k]), impl=jax.random.key_impl(leaf))
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         else jnp.asarray(stored[k], leaf.dtype)
         for k, leaf in zip(own, jax.tree.leaves(like), strict=True)

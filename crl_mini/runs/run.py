@@ -26,7 +26,7 @@ from crl_mini.encoders import fitted
 from crl_mini.envs import tasks
 from crl_mini.measure.statistics import wilson
 from crl_mini.replay import Replay
-from crl_mini.rollouts import Episodes
+from crl_mini.rollouts import Episodes, key_of
 from crl_mini.runs import data as data_files
 from crl_mini.runs import formats
 from crl_mini.runs.files import (
@@ -136,7 +136,7 @@ class Run:
     @property
     def keys(self) -> tuple[PRNGKeyArray, PRNGKeyArray]:
         """Random keys of the networks and of the batches."""
-        return tuple(jax.random.split(jax.random.key(self.seed)))
+        return tuple(jax.random.split(key_of(self.seed)))
 
     def fresh(self):
         """The untrained agent."""
