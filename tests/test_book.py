@@ -209,6 +209,9 @@ def test_page_fits_is_quiet_self_contained_and_accessible(
     tab = page_factory(f"{address}/{page}", width=width, color_scheme=scheme)
     settle(tab)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    tab.emulate_media(media="print")
+    assert [tab.evaluate(FOLDS), tab.evaluate(BUTTONS)] == [0, 0]
+    tab.emulate_media(media="screen")
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.wait_for_timeout(100)  # the margins appear, and axe looks at them, too
     assert tab.errors == []
@@ -260,8 +263,25 @@ def test_a_symbol_of_an_equation_says_what_it_means(book, page_factory):
     assert not tab.is_visible(".notation-tip")
 
 
+FOLDS = """() => document.querySelectorAll(
+  "details:not([open], .notation-card), .toggle-hidden").length"""
+BUTTONS = """() => [...document.querySelectorAll(
+  ".toggle-button, details.hide > summary")].filter(e => e.offsetParent).length"""
+
+
+@pytest.mark.browser
+def test_a_printed_page_has_its_folds_open_and_then_closed(book, page_factory):
+    tab = page_factory((book / "chapters" / "04-pairs.html").as_uri())
+    folds = tab.evaluate(FOLDS)
+    tab.evaluate(f"addEventListener('beforeprint', () => window.left = ({FOLDS})())")
+    tab.pdf()
+    assert folds > 3
+    assert tab.evaluate("window.left") == 0
+    assert tab.evaluate(FOLDS) == folds
+
+
 def settle(tab) -> None:
-    """Wait for the mathematics and the widgets; open everything that is folded."""
+    """Wait for the mathematics and the widgets; open what is folded, as for paper."""
     tab.wait_for_function("!window.MathJax || MathJax.startup?.promise")
     tab.evaluate("window.MathJax?.startup?.promise")
     tab.wait_for_function(
@@ -272,11 +292,8 @@ def settle(tab) -> None:
         content="* {transition: none !important; animation: none !important}"
     )
     tab.evaluate(
-        "document.querySelectorAll('article details').forEach(d => d.open = true);"
-        "document.querySelectorAll('.toggle-hidden').forEach("
-        "  e => e.classList.remove('toggle-hidden'));"
-        "document.querySelector('.admonition .toggle-button')?.click();"
-        "document.querySelector('.admonition .toggle-button')?.click();"
+        "document.querySelector('.notation-card')?.setAttribute('open', '');"
+        "dispatchEvent(new Event('beforeprint'));"
     )
     tab.wait_for_timeout(600)  # the theme waits for the size to settle, too
 

@@ -42,3 +42,15 @@ addEventListener("keydown", (event) => {
   tip.hidden = true;
   document.querySelector(".notation-card")?.removeAttribute("open");
 });
+
+// On paper every fold is open: the toggle buttons' script opens admonitions only.
+addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll("details:not([open], .notation-card)"))
+    fold.open = fold.dataset.forPrint = true;
+});
+addEventListener("afterprint", () => {
+  for (const fold of document.querySelectorAll("details[data-for-print]")) {
+    fold.open = false;
+    delete fold.dataset.forPrint;
+  }
+});
