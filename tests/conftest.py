@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import jax
 import pytest
+import tried
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
@@ -53,6 +54,17 @@ def pytest_collection_modifyitems(items) -> None:
     names = [f"test_{name}.py" for name in LONG]
     ranks = {name: rank for rank, name in enumerate(names)}
     items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+    tried.counted(items)
+
+
+def pytest_addoption(parser) -> None:
+    text = "count what is tried on the library: rewrites results/tried.csv"
+    parser.addoption("--tried", action="store_true", help=text)
+
+
+def pytest_configure(config) -> None:
+    if config.getoption("--tried"):
+        config.pluginmanager.register(tried.Count())
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -54,6 +54,7 @@ def plain(tmp_path_factory):
     return out
 
 
+@pytest.mark.tried("flags")
 @pytest.mark.parametrize("flag", FLAGS)
 def test_kept_runs_act_under_every_flag(flag, plain, capsys):
     said = evaluated(plain, capsys)
@@ -63,6 +64,7 @@ def test_kept_runs_act_under_every_flag(flag, plain, capsys):
         assert there == said
 
 
+@pytest.mark.tried("flags")
 @pytest.mark.parametrize("flag", [name for name in FLAGS if "JIT" not in name])
 def test_runs_are_the_same_under_every_flag(flag, plain, tmp_path, capsys):
     with FLAGS[flag]():
@@ -77,6 +79,7 @@ def leaves(*folders):
     return [map(raw, jax.tree.leaves(restored(folder)[1])) for folder in folders]
 
 
+@pytest.mark.tried("flags")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_an_update_without_compiling_is_the_same(agent):
     one, batch = create(agent), batch_of()
@@ -87,6 +90,7 @@ def test_an_update_without_compiling_is_the_same(agent):
         np.testing.assert_allclose(metrics[name], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.tried("flags")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_networks_keep_their_types_where_numbers_have_64_bits(agent):
     with jax.enable_x64(True):
@@ -99,6 +103,7 @@ def test_networks_keep_their_types_where_numbers_have_64_bits(agent):
     assert np.isfinite(list(metrics.values())).all()
 
 
+@pytest.mark.tried("flags")
 @pytest.mark.parametrize("switch", ["-O", "-OO"])
 def test_python_without_assertions(switch, plain, tmp_path, capsys):
     """Also without docstrings: a process of its own."""
@@ -109,6 +114,7 @@ def test_python_without_assertions(switch, plain, tmp_path, capsys):
     assert done.stdout == evaluated(plain, capsys)
 
 
+@pytest.mark.tried("flags")
 @pytest.mark.parametrize("platform", ["cuda", "banana"])
 def test_platforms_that_are_not_there_get_one_line(platform, tmp_path):
     env = {**os.environ, "JAX_PLATFORMS": platform}
@@ -123,6 +129,7 @@ def test_platforms_that_are_not_there_get_one_line(platform, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.tried("sizes")
 @pytest.mark.parametrize(
     "size",
     [
@@ -143,6 +150,7 @@ def test_absurd_sizes_get_one_line(size, tmp_path, capsys):
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.tried("sizes")
 def test_errors_of_memory_are_told_from_errors_of_the_program():
     full = "RESOURCE_EXHAUSTED: Out of memory allocating 40000000000 bytes."
     assert "batch_size" in _line(jax.errors.JaxRuntimeError(full))
@@ -151,6 +159,7 @@ def test_errors_of_memory_are_told_from_errors_of_the_program():
     assert _line(TypeError("a fault")) is None
 
 
+@pytest.mark.tried("sizes")
 def test_batches_whose_pairs_do_not_fit_into_32_bits():
     """B = 46,341 is the first whose square overflows; the shapes alone are traced."""
     logits = jax.ShapeDtypeStruct((100_000, 100_000), jnp.float32)
@@ -160,6 +169,7 @@ def test_batches_whose_pairs_do_not_fit_into_32_bits():
     assert "1.000000e+10" in compiled
 
 
+@pytest.mark.tried("sizes")
 def test_replays_count_their_transitions_in_32_bits():
     s = np.broadcast_to(np.float32(0), (2**16, 2**15 + 1, 1))
     with pytest.raises(ValueError, match="number of transitions must lie inside"):
@@ -169,6 +179,7 @@ def test_replays_count_their_transitions_in_32_bits():
 # Environments.
 
 
+@pytest.mark.tried("copies")
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
@@ -188,6 +199,7 @@ def test_copies_go_on_as_the_environment_does(name, copied):
     jax.tree.map(np.testing.assert_array_equal, mine, yours)
 
 
+@pytest.mark.tried("copies")
 def test_a_copy_of_a_single_environment_is_its_own():
     env = gymnasium.make("crl_mini/BinPick-v0")
     env.reset(seed=0)
@@ -199,6 +211,7 @@ def test_a_copy_of_a_single_environment_is_its_own():
     assert other.unwrapped.compute_reward.__self__ is other.unwrapped.sims
 
 
+@pytest.mark.tried("copies")
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_step_before_the_first_reset_gets_one_line(name):
     env = gymnasium.make_vec(f"crl_mini/{name}", num_envs=2)

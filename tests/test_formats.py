@@ -65,6 +65,7 @@ def same_episodes(data: Data, walks) -> None:
             np.testing.assert_array_equal(mine[i, :rows], theirs[i, :rows])
 
 
+@pytest.mark.tried("data")
 def test_flat_files_of_ogbench(walks, tmp_path, capsys):
     path, out = tmp_path / "walks.npz", tmp_path / "run"
     np.savez_compressed(path, **flat(walks))
@@ -78,6 +79,7 @@ def test_flat_files_of_ogbench(walks, tmp_path, capsys):
     assert replay.n_transitions == walks.lengths.sum()
 
 
+@pytest.mark.tried("data")
 def test_one_long_walk_whose_goals_are_its_observations(tmp_path):
     """Without a mark at its end, and with rows that are alone."""
     path, n = tmp_path / "x.npz", 60
@@ -92,6 +94,7 @@ def test_one_long_walk_whose_goals_are_its_observations(tmp_path):
     assert data.achieved is None
 
 
+@pytest.mark.tried("data")
 # Minari asks for links and authors, and cannot write down the line's space of actions.
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_data_sets_of_minari(walks, tmp_path, monkeypatch, capsys):
@@ -124,6 +127,7 @@ def test_data_sets_of_minari(walks, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.tried("data")
 @pytest.mark.parametrize("told", ["LineThatEnds", "line:LineThatEnds-v0"])
 def test_own_files_with_lengths_and_goals(told, walks, tmp_path):
     path = tmp_path / "x.npz"
@@ -143,6 +147,7 @@ def test_own_files_with_lengths_and_goals(told, walks, tmp_path):
     np.testing.assert_array_equal(run.replay().terminal, walks.terminal)
 
 
+@pytest.mark.tried("data")
 @pytest.mark.parametrize("told", ["Reach", "Reach-v0", "crl_mini/Reach-v0"])
 def test_a_task_may_be_written_as_for_the_command(told, tmp_path):
     path = tmp_path / "x.npz"
@@ -154,6 +159,7 @@ def test_a_task_may_be_written_as_for_the_command(told, tmp_path):
 X = np.zeros((40, 3), np.float32)
 
 
+@pytest.mark.tried("data")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -184,6 +190,7 @@ def test_malformed_files_get_one_line(changes, message, walks, tmp_path, capsys)
     assert not out.exists()
 
 
+@pytest.mark.tried("data")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

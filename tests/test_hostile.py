@@ -109,6 +109,7 @@ def loads(agent, path, content: bytes) -> None:
             one_line(problem, path)
 
 
+@pytest.mark.tried("files", cases=1000)
 @many
 @given(spoil=spoilt())
 def test_checkpoints(spoil, agent, folder, tmp_path):
@@ -117,6 +118,7 @@ def test_checkpoints(spoil, agent, folder, tmp_path):
     )
 
 
+@pytest.mark.tried("files")
 @pytest.mark.parametrize("header", HEADERS)
 def test_headers_of_checkpoints(header, agent, tmp_path):
     loads(agent, tmp_path / "x", headed(header))
@@ -140,6 +142,7 @@ def episodes(tmp_path_factory):
     return [ours, flat]
 
 
+@pytest.mark.tried("files", cases=1000)
 @many
 @given(spoil=spoilt(), which=st.integers(0, 1))
 def test_data(spoil, which, episodes, tmp_path):
@@ -191,6 +194,7 @@ def settings_of(draw, config: dict) -> dict:
     return config
 
 
+@pytest.mark.tried("files", cases=1000)
 @many
 @given(data=st.data())
 def test_settings(data, folder, tmp_path, monkeypatch):
@@ -213,6 +217,7 @@ def test_settings(data, folder, tmp_path, monkeypatch):
 # Recorded results.
 
 
+@pytest.mark.tried("files", cases=1000)
 @many
 @given(spoil=spoilt())
 def test_results(spoil, tmp_path):
@@ -230,6 +235,7 @@ def test_results(spoil, tmp_path):
 # Names.
 
 
+@pytest.mark.tried("files", cases=1000)
 @many
 @given(name=st.text() | st.sampled_from(["../x", "/etc/passwd", "x\0", *os.sep]))
 @example(name="../zoo/binpick-crl")

@@ -107,6 +107,7 @@ def check_whole(out: Path) -> int:
     return step
 
 
+@pytest.mark.tried("kills")
 def test_kills_change_nothing(forks, finished, tmp_path):
     """Half of each kind of file is written, and `kill -9` comes at any moment."""
     out, chance, step = tmp_path / "killed", random.Random(0), 0
@@ -139,6 +140,7 @@ def test_kills_change_nothing(forks, finished, tmp_path):
     assert learned(out) == learned(finished)
 
 
+@pytest.mark.tried("kills")
 def test_sigterm_ends_between_two_chunks(forks, finished, tmp_path):
     out = tmp_path / "stopped"
     process = forks.start(training(out))
@@ -154,6 +156,7 @@ def test_sigterm_ends_between_two_chunks(forks, finished, tmp_path):
     assert same_checkpoint(out, finished)
 
 
+@pytest.mark.tried("kills")
 def test_sigterm_before_the_first_file_leaves_nothing(forks, tmp_path):
     early = "import os; from crl_mini.runs.run import Run\n"
     early += "Run.first_data = lambda self: os.kill(os.getpid(), 15)\n"
@@ -163,6 +166,7 @@ def test_sigterm_before_the_first_file_leaves_nothing(forks, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.tried("kills")
 def test_a_full_disk_keeps_what_was_written_before(forks, finished, tmp_path):
     out = tmp_path / "full"
     limit = (finished / "checkpoint.safetensors").stat().st_size - 1
@@ -178,6 +182,7 @@ def test_a_full_disk_keeps_what_was_written_before(forks, finished, tmp_path):
     assert same_checkpoint(out, finished)
 
 
+@pytest.mark.tried("kills")
 def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
     path = tmp_path / "new" / "reach.npz"
     full = (
@@ -196,6 +201,7 @@ def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
     assert [x.read_bytes() for x in path.parent.iterdir()] == [b"old"]
 
 
+@pytest.mark.tried("folders")
 def test_two_runs_in_one_folder(forks, tmp_path):
     """Whichever comes first has it; the other one gets a line, and writes nothing."""
     out, logs = tmp_path / "one", [tmp_path / "0", tmp_path / "1"]
@@ -214,6 +220,7 @@ def test_two_runs_in_one_folder(forks, tmp_path):
         assert json.loads((out / name).read_text())["seed"] == winner
 
 
+@pytest.mark.tried("folders")
 def test_two_that_write_one_file(tmp_path):
     path = tmp_path / "new" / "file"
     with whole(path) as part:
@@ -225,6 +232,7 @@ def test_two_that_write_one_file(tmp_path):
     assert [x.name for x in path.parent.iterdir()] == ["file"]
 
 
+@pytest.mark.tried("folders")
 @pytest.mark.parametrize("place", ["file/run", "/proc/run"])
 def test_where_nothing_can_be_written_nothing_is_computed(
     place, tmp_path, monkeypatch, capsys

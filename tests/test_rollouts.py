@@ -27,6 +27,7 @@ def test_rollout_records_what_happened():
     assert 0 < seen.ever.mean() < 1
 
 
+@pytest.mark.tried("ends")
 @pytest.mark.parametrize("name", ["Line", "LineOfFetch", "LineOfKeys"])
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_an_episode_of_full_length_ends_where_it_ended(mode, name):
@@ -71,6 +72,7 @@ def test_rounds_give_as_many_episodes_as_asked_for_and_no_seed_twice():
     np.testing.assert_array_equal(starts(4, 0), first[:4])
 
 
+@pytest.mark.tried("ends")
 @pytest.mark.parametrize("name", ["LineThatEnds", "LineThatStops"])
 @pytest.mark.parametrize("mode", AutoresetMode)
 def test_episodes_end_where_their_environment_ends_them(mode, name):
@@ -129,6 +131,7 @@ def test_no_steps_are_refused():
         rollout(gymnasium.make_vec(ENV, num_envs=1), still, 0, seed=0)
 
 
+@pytest.mark.tried("arrays")
 def test_what_others_write_again_is_copied():
     """An environment and a policy that keep one array each, and write into both."""
 

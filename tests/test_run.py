@@ -93,6 +93,7 @@ def test_interrupted_run_goes_on_to_the_same_result(
     assert again[0]["ever"] == again[1]["ever"]
 
 
+@pytest.mark.tried("finite")
 @pytest.mark.parametrize("broken", ["networks", "loss"])
 def test_a_training_that_is_not_finite_stops(broken, tmp_path, monkeypatch, capsys):
     """One number of the third chunk is not: its checkpoint is not kept."""
@@ -419,6 +420,7 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
     assert list(lengths.values()) == [200, 200, line.LENGTH]
 
 
+@pytest.mark.tried("arguments")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -515,6 +517,7 @@ def foreign(tmp_path_factory):
     return (out / "checkpoint.safetensors").read_bytes()
 
 
+@pytest.mark.tried("files")
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -551,6 +554,7 @@ def test_damaged_runs_are_left_as_they_are(
     assert bytes_of(out) == before
 
 
+@pytest.mark.tried("data")
 def test_damaged_data_are_refused(tmp_path, capsys):
     path, out = tmp_path / "reach.npz", tmp_path / "run"
     data = collect("Reach", episodes=2, progress=False)
@@ -581,6 +585,7 @@ def tiny(out, *more):
     return ["train", *what, "--out", out, "--data", "random", "--set", *TINY, *more]
 
 
+@pytest.mark.tried("kills")
 @pytest.mark.parametrize(
     ("what", "name"),
     [
@@ -617,6 +622,7 @@ def test_a_full_disk_gets_one_line(what, name, tmp_path, monkeypatch, capsys):
     assert new.exists() == bool(begun)
 
 
+@pytest.mark.tried("kills")
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, monkeypatch, capsys):
     whole, out, left, write = tmp_path / "0", tmp_path / "1", [6], Path.write_bytes
     assert main([str(x) for x in tiny(whole)]) == 0

@@ -52,6 +52,7 @@ def boxes(draw):
     return spaces.Box(low.astype(dtype), high.astype(dtype), shape, dtype), x
 
 
+@pytest.mark.tried("spaces", cases=150)
 @settings(max_examples=150, deadline=None)
 @given(boxes())
 def test_features_of_any_box_are_finite_and_tell_values_apart(case):
@@ -75,6 +76,7 @@ def test_features_of_any_box_are_finite_and_tell_values_apart(case):
             assert np.ptp(column) == 0
 
 
+@pytest.mark.tried("spaces")
 @pytest.mark.parametrize(
     ("space", "size"),
     [
@@ -107,6 +109,7 @@ def test_spaces_that_are_true_stay_as_they_are():
     assert fitted(box, 0 * data) is box
 
 
+@pytest.mark.tried("spaces")
 def test_values_that_32_bits_cannot_tell_apart_are_refused():
     box = spaces.Box(-np.inf, np.inf, (2,), np.float64)
     data = np.random.default_rng(0).uniform(0, 1, (100, 2)) + [0, 1e9]
@@ -127,6 +130,7 @@ ACTIONS = [
 ]
 
 
+@pytest.mark.tried("actions")
 @pytest.mark.parametrize("space", ACTIONS, ids=str)
 def test_actions_that_leave_are_members(space):
     policy = np.random.default_rng(0).uniform(-1, 1, (50, 2))
