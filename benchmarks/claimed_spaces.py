@@ -26,7 +26,7 @@ from crl_mini.runs.run import Run
 NAMES = ("observation", "achieved_goal", "desired_goal")
 NEAR = 0.15  # a goal nearer than this is reached; the square is 2 wide
 MODULE = "claimed_spaces"  # of this file, as Gymnasium imports it
-SIZES = {"episodes": 1000, "steps": 3000, "every": 1000, "tests": 200, "hidden": (64,)}
+SIZES = {"episodes": 400, "steps": 2000, "every": 2000, "tests": 100, "hidden": (64,)}
 HUGE = float(np.finfo(np.float32).max)
 
 
