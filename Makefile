@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 # 50 times as long as one.
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: help book test coverage colab-test lint format lab notebooks bench doctor clean
+.PHONY: help book test test-all coverage colab-test lint format lab notebooks bench doctor clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -24,8 +24,11 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 # process, so that what they share is made once; conftest.py says which files begin.
 # Three processes on two cores: they wait now and then.
 TESTS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-test coverage: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-test: $(STAMP)  ## run the tests
+test test-all coverage: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+test: $(STAMP)  ## run the tests that say in minutes whether a change is sound
+	$(TESTS) -m "not slow"
+
+test-all: $(STAMP)  ## run all tests: before a release, and after changes of what is slow
 	$(TESTS)
 
 coverage: $(STAMP)  ## run the tests and print what they cover (half as long again)

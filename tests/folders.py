@@ -10,6 +10,13 @@ from crl_mini.runs.run import Run
 TINY = ["steps=10", "every=5", "episodes=4", "tests=2", "hidden=[8]"]
 
 
+def first_is_quick(values) -> list:
+    """Values of a parameter, or tuples of several: all but the first are slow tests."""
+    first, *others = (x if isinstance(x, tuple) else (x,) for x in values)
+    slow = (pytest.param(*x, marks=pytest.mark.slow) for x in others)
+    return [pytest.param(*first), *slow]
+
+
 def begun(out, task, **settings):
     """The folder of a run that was stopped before its first update."""
     run = Run(task, "smoke", 0, out, **settings)

@@ -7,7 +7,7 @@ import line
 import numpy as np
 import optax
 import pytest
-from folders import raw
+from folders import first_is_quick, raw
 from gymnasium import spaces
 from small import batch_of, create
 
@@ -217,7 +217,7 @@ BY_AGENT = {
 }
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", first_is_quick(AGENTS))
 def test_it_learns_where_goals_are_no_observations(name, walks):
     env, replay = walks
     space, action = env.single_observation_space, env.single_action_space

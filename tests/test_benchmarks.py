@@ -212,6 +212,7 @@ def test_our_form_gives_what_the_originals_gives(name, small):
     assert found["parameters"] < 1e-6
 
 
+@pytest.mark.slow
 def test_batches_are_drawn_from_poses_in_the_step(small):
     workload = SMALL["W3"]
     replay, agent = learner.poses(workload), learner.agent_of(workload)
@@ -343,7 +344,8 @@ def test_wrong_arguments_of_the_learner_get_one_line(arguments, message, capsys)
 
 
 @pytest.mark.parametrize(
-    ("agent", "obs"), [("crl", "pixels"), ("gcbc", "pixels"), ("crl", "state")]
+    ("agent", "obs"),
+    folders.first_is_quick([("crl", "state"), ("crl", "pixels"), ("gcbc", "pixels")]),
 )
 def test_three_jobs_of_an_untrained_agent(agent, obs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(three_jobs, "RIVALS", 16)

@@ -60,6 +60,7 @@ def build(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_every_chapter_runs_once_and_a_failing_cell_fails_the_build(build, tmp_path):
     ran = [tmp_path / "book" / "chapters" / f"ran-{name}.txt" for name in "ab"]
     done = build(a="1 + 1", b="2 + 2")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +33,17 @@ def leaves(agent):
     return jax.tree.leaves((agent.critic, agent.actor))
 
 
-@pytest.mark.parametrize("energy", ENERGIES)
-@pytest.mark.parametrize("loss", LOSSES)
+# Every energy and every loss once; the other pairs of them are slow.
+PAIRS = {(energy, "nce") for energy in ENERGIES} | {("l2", loss) for loss in LOSSES}
+
+
+@pytest.mark.parametrize(
+    ("energy", "loss"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in PAIRS))
+        for pair in product(ENERGIES, LOSSES)
+    ],
+)
 def test_fused_update_equals_the_plain_form(energy, loss):
     """Without reuse: every term encodes everything anew, and both losses are summed."""
     agent = create(

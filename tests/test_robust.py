@@ -107,6 +107,7 @@ def check_whole(out: Path) -> int:
     return step
 
 
+@pytest.mark.slow
 @pytest.mark.tried("kills")
 def test_kills_change_nothing(forks, finished, tmp_path):
     """Half of each kind of file is written, and `kill -9` comes at any moment."""
@@ -305,6 +306,7 @@ SHORT = {"steps": 20, "collect": 400}
 FOUR = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
 
 
+@pytest.mark.slow
 def test_four_devices_learn_what_one_learns(forks):
     code = "import test_robust; test_robust.on_four_devices()"
     quick = " --xla_backend_optimization_level=0"  # to compile
@@ -336,12 +338,14 @@ def short(forks, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_run_on_four_devices_writes_what_one_device_writes(forks, short, tmp_path):
     status, log = forks.run(training(tmp_path / "four", **SHORT), **FOUR)
     assert status == 0, log
     check_alike(tmp_path / "four", short)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_agent(forks, short, tmp_path):
     out = tmp_path / "two"
     with socket.socket() as free:

@@ -14,7 +14,7 @@ import jax
 import line
 import numpy as np
 import pytest
-from folders import TINY, raw, refused
+from folders import TINY, first_is_quick, raw, refused
 
 from crl_mini import Replay, train
 from crl_mini.__main__ import main
@@ -214,7 +214,9 @@ def test_environments_from_elsewhere_train_by_the_same_command(name, tmp_path, c
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-@pytest.mark.parametrize("task", ["PointMaze-U-v0", "BinPick"])
+@pytest.mark.parametrize(
+    "task", ["PointMaze-U-v0", pytest.param("BinPick", marks=pytest.mark.slow)]
+)
 def test_every_agent_trains_by_the_same_command(agent, task, tmp_path):
     data = "random" if task != "BinPick" else "noisy"
     what = ["--task", task, "--agent", agent, "--data", data]
@@ -288,6 +290,7 @@ def drawn_before(replay):
     return Replay.from_trajectories(frames, replay.actions)
 
 
+@pytest.mark.slow
 def test_poses_and_frames_give_the_same_update_to_the_bit(tmp_path):
     run = seeing(tmp_path)
     poses = run.replay()
@@ -657,13 +660,14 @@ def beats_walk(out, agent, data, **sizes) -> float:
 LEARNS_FROM = {"td3_her": ("play", 4000), "gcbc": ("random", 4000)}
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", first_is_quick(AGENTS))
 def test_every_agent_learns_from_data(agent, tmp_path):
     data, steps = LEARNS_FROM.get(agent, ("random", 3000))
     sizes = {"episodes": 500, "steps": steps, "every": steps}
     assert beats_walk(tmp_path / "run", agent, data, **sizes) > 0.5
 
 
+@pytest.mark.slow
 def test_an_agent_learns_from_nothing(tmp_path):
     sizes = {"collect": 10_000, "copies": 16, "per_update": 16}
     assert beats_walk(tmp_path / "run", "crl", "own", **sizes) > 0.6

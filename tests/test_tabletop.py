@@ -8,6 +8,7 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from folders import first_is_quick
 from gymnasium.utils.env_checker import check_env
 
 import crl_mini.envs  # noqa: F401  registers the environments
@@ -28,6 +29,8 @@ from crl_mini.envs.tabletop import (
 from crl_mini.rollouts import rollout
 
 each = pytest.mark.parametrize("task", TASKS)
+# Of tests that compile much; all tasks have the same code.
+each_quick_in_one = pytest.mark.parametrize("task", first_is_quick(sorted(TASKS)))
 blocks = pytest.mark.parametrize("task", ["Push", "PickPlace", "BinPick"])
 obs_types = pytest.mark.parametrize("obs_type", ["state", "pixels"])
 
@@ -44,7 +47,7 @@ def geom_gap(sims, i):
     return right - left - 2 * sims.model.geom("left_finger").size[0]
 
 
-@each
+@each_quick_in_one
 @obs_types
 @pytest.mark.filterwarnings("ignore:.*not within the expected range.*")
 def test_gymnasium_accepts_the_environment(task, obs_type):
@@ -58,7 +61,7 @@ def test_gymnasium_accepts_the_environment(task, obs_type):
     assert env.render().shape == (30, 40, 3)
 
 
-@each
+@each_quick_in_one
 def test_pictures_of_the_goals_are_what_pixels_ask_for(task):
     settings = {"obs_type": "pixels", "width": 64, "height": 64}
     env = gymnasium.make_vec(f"crl_mini/{task}-v0", num_envs=3, **settings)
@@ -173,7 +176,7 @@ def test_bins():
     assert (mixed[over_wall, 6] > 0.1).all()
 
 
-@each
+@each_quick_in_one
 @obs_types
 def test_the_seed_decides_at_any_thread_count_and_number(task, obs_type):
     """Simulation i of seed s is the single environment of seed s + i, to the byte."""
