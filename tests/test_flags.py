@@ -22,7 +22,7 @@ from crl_mini.__main__ import _line, main
 from crl_mini.agents import AGENTS
 from crl_mini.agents.crl import logit_metrics
 from crl_mini.envs.maze import PointMaze
-from crl_mini.runs.run import restored
+from crl_mini.runs.run import Run, restored
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = {
@@ -219,3 +219,37 @@ def test_a_step_before_the_first_reset_gets_one_line(name):
         env.step(env.action_space.sample())
     with pytest.raises(ResetNeeded, match="before its first step"):
         PointMaze().step(np.zeros(2))
+
+
+# Importing, and memory.
+
+EVERY = """
+import importlib, pkgutil, crl_mini
+for module in pkgutil.walk_packages(crl_mini.__path__, "crl_mini."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.tried("flags")
+def test_every_module_is_imported_without_a_warning(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", EVERY]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux tells it")
+def test_memory_stays_flat_over_200_rounds_of_collecting(tmp_path):
+    used = []
+
+    def look(row):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        used.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+
+    changes = {"hidden": (8,), "batch_size": 8, "steps": 0, "episodes": 4, "tests": 2}
+    changes |= {"copies": 2, "per_update": 20, "collect": 200 * 2 * 50}
+    run = Run("PointMaze-U-v0", "smoke", 0, tmp_path / "run", changes=changes)
+    run(log=look)
+    assert len(used) == 200
+    assert np.mean(used[-20:]) - np.mean(used[40:60]) < 20  # MiB

@@ -1196,6 +1196,41 @@ def test_stitching_is_drawn_and_dragged(mount):
     says(gamma=0.89)
 
 
+HOSTILE = [
+    "<img src=x onerror='window.hacked = 1'>",
+    "</script><script>window.hacked = 2</script>",
+    '"><svg onload="window.hacked = 3">',
+]
+
+
+def with_texts(name, *texts):
+    """A widget with these texts wherever its readers may choose some."""
+    if name == "neighbours":
+        spaces = dict(zip(texts, SPACES.values(), strict=False))
+        films = np.repeat([f"{texts[k % 3]} {k}" for k in range(4)], 6)
+        return widgets.Neighbours(FRAMES, films, STEPS_OF, spaces)
+    (of,) = list(SEEDS.values())[:1]
+    agents = {
+        measure: dict(zip(texts, x.values(), strict=True)) for measure, x in of.items()
+    }
+    measures = dict(zip(texts, agents.values(), strict=False))
+    return widgets.SeedDraw(dict.fromkeys(texts[:2], measures))
+
+
+@pytest.mark.browser
+@pytest.mark.tried("text", cases=len(HOSTILE))
+@pytest.mark.parametrize("name", ["neighbours", "seeds"])
+def test_texts_of_others_are_shown_and_not_executed(name, mount):
+    page = mount(with_texts(name, *HOSTILE))
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.hacked") is None
+    shown = page.locator(f".crl-{name}")
+    assert shown.evaluate("e => e.querySelectorAll('img, svg, script').length") == 0
+    words = shown.evaluate("e => e.textContent + e.outerHTML")
+    assert all(text.split("=")[0] in words for text in HOSTILE[:2])
+    assert page.errors == []
+
+
 def test_neighbours_are_picked(mount):
     widget, name = neighbours(), "neighbours"
     page = mount(widget, has_touch=True)
