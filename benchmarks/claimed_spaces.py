@@ -47,7 +47,7 @@ class Claim:
     def space(self) -> spaces.Box:
         """The claimed space."""
         shape = (3,) if self.still else self.shape
-        low, high = np.full(shape, self.low), np.full(shape, self.high)
+        low, high = (np.full(shape, x, float) for x in (self.low, self.high))
         if self.still:
             low[2] = high[2] = 0.5
         return spaces.Box(

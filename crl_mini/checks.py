@@ -31,6 +31,12 @@ def at_least(name: str, value: float, low: float) -> None:
         raise ValueError(f"{name} must be at least {low}; got {value}")
 
 
+def less(name: str, value: float, high: float) -> None:
+    """Raise ``ValueError`` unless value < high."""
+    if not value < high:
+        raise ValueError(f"{name} must be less than {high:,}; got {value:,}")
+
+
 def share(name: str, value: float) -> None:
     """Raise ``ValueError`` unless 0 <= value <= 1."""
     if not 0 <= value <= 1:

@@ -98,8 +98,8 @@ class Replay:
             wanted = "(N >= 1, T + 1 >= 3, ...)"
             raise ValueError(f"observations must have shape {wanted}; got {shape}")
         n, length = shape[:2]
-        n_most = max(capacity, n) * max(room, length - 1)
-        checks.inside("the number of transitions", n_most, 0, 2**31)
+        most = max(capacity, n) * max(room, length - 1)
+        checks.less("the number of transitions", most, 2**31)
         for name, x in arrays.items():
             steps = length - 1 if name == "actions" else length
             checks.shaped(name, x, (n, steps, *x.shape[2:]))

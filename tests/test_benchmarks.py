@@ -20,6 +20,7 @@ from crl_mini.runs.run import Run
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
+import claimed_spaces  # noqa: E402
 import folders  # noqa: E402
 import learner  # noqa: E402
 import simulation  # noqa: E402
@@ -397,3 +398,31 @@ def test_three_jobs_refuse_what_is_no_agent(capsys):
     said = capsys.readouterr().err
     assert "zoo:NAME must be one of" in said
     assert said.count("\n") == 1
+
+
+# One task under ten claims.
+
+
+@pytest.mark.tried("spaces")
+@pytest.mark.parametrize("claim", claimed_spaces.CLAIMS, ids=lambda claim: claim.name)
+def test_every_claim_tells_of_the_same_places(claim):
+    square, plain = (
+        claimed_spaces.Square(c) for c in (claim, claimed_spaces.CLAIMS[0])
+    )
+    rng = np.random.default_rng(0)
+    (one, _), (same, _) = square.reset(seed=1), plain.reset(seed=1)
+    for _ in range(30):
+        assert square.observation_space.contains(one)
+        for name, place in same.items():
+            np.testing.assert_allclose(claim.read(one[name]), place, atol=0.005)
+        action = rng.uniform(-1, 1, 2).astype(np.float32)
+        (one, *_), (same, *_) = square.step(action), plain.step(action)
+    shown = np.stack([one["achieved_goal"]] * 3)
+    assert (square.compute_reward(shown, shown, {}) == 1).all()
+
+
+def test_recorded_claims_are_those_of_the_benchmark():
+    rows = results.rows(results.folder() / "claimed-spaces.csv")
+    names = [claim.name for claim in claimed_spaces.CLAIMS for _ in range(3)]
+    assert [row["claim"] for row in rows] == names
+    assert {row["seed"] for row in rows} == {0, 1, 2}

@@ -172,7 +172,7 @@ def test_batches_whose_pairs_do_not_fit_into_32_bits():
 @pytest.mark.tried("sizes")
 def test_replays_count_their_transitions_in_32_bits():
     s = np.broadcast_to(np.float32(0), (2**16, 2**15 + 1, 1))
-    with pytest.raises(ValueError, match="number of transitions must lie inside"):
+    with pytest.raises(ValueError, match="number of transitions must be less than"):
         Replay.from_trajectories(s, s[:, 1:])
 
 

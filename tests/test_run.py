@@ -465,7 +465,8 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
         (["--obs", "sound"], "obs must be one of state, pixels; got 'sound'"),
         (["--obs", "pixels"], "pixels need one of Reach, Push, PickPlace"),
         (["--set", "tower=eiffel"], "tower must be one of conv, patch; got 'eiffel'"),
-        (["--set", "episodes=1000000000000"], "the replay must fit into"),
+        (["--set", "episodes=1000000000"], "the replay must fit into"),
+        (["--set", "episodes=1000000000000"], "episodes must be less than"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )

@@ -30,7 +30,7 @@ class Budget:
     def __post_init__(self):
         for name, value in asdict(self).items():
             checks.at_least(name, value, 0 if name in ("steps", "collect") else 1)
-            checks.inside(name, value, -1, 2**31)
+            checks.less(name, value, 2**31)
         if self.steps % min(self.every, self.steps or 1):
             raise ValueError(
                 f"steps must be a multiple of {self.every}; got {self.steps}"
