@@ -66,7 +66,7 @@ def counted(items) -> None:
 
 
 class Count:
-    """Adds up what passed, and keeps it in a file."""
+    """Adds up what was tried, and keeps it in a file if all tests passed."""
 
     def __init__(self):
         self.tests, self.cases = (dict.fromkeys(KINDS, 0) for _ in range(2))
@@ -80,8 +80,8 @@ class Count:
                 self.tests[kind] += 1
                 self.cases[kind] += cases
 
-    def pytest_sessionfinish(self, session) -> None:
-        if hasattr(session.config, "workerinput"):
+    def pytest_sessionfinish(self, session, exitstatus) -> None:
+        if exitstatus or hasattr(session.config, "workerinput"):
             return
         with TRIED.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
