@@ -54,7 +54,8 @@ class Config:
         if not self.hidden:
             raise ValueError("hidden must hold one width or more; got none")
         for width in self.hidden:
-            checks.inside("widths of hidden", width, 0, WIDEST)
+            checks.at_least("widths of hidden", width, 1)
+            checks.less("widths of hidden", width, WIDEST)
 
     @property
     def network(self) -> dict:
@@ -99,7 +100,8 @@ class CriticConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         checks.one_of("energy", self.energy, ENERGIES)
-        checks.inside("repr_dim", self.repr_dim, 0, WIDEST)
+        checks.at_least("repr_dim", self.repr_dim, 1)
+        checks.less("repr_dim", self.repr_dim, WIDEST)
         checks.at_least("entropy", self.entropy, 0)
         checks.share("bc", self.bc)
 
