@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import spaces
 from tqdm import tqdm
 
-from crl_mini.__main__ import Parser, _seeds
+from crl_mini.__main__ import Parser, seeds_of
 from crl_mini.devices import device
 from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.runs.run import Run
@@ -138,7 +138,7 @@ def reached(claim: Claim, seed: int, sizes: dict, folder: Path) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help="0,1,2")
+    parser.add_argument("--seeds", type=seeds_of, default=[0, 1, 2], help="0,1,2")
     parser.add_argument("--out", type=Path, help="folder for claimed-spaces.csv, .json")
     args, begun, rows = parser.parse_args(argv), time.perf_counter(), []
     pairs = [(claim, seed) for claim in CLAIMS for seed in args.seeds]

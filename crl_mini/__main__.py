@@ -87,7 +87,7 @@ def _change(text: str) -> tuple[str, object]:
     return name, tuple(value) if isinstance(value, list) else value
 
 
-def _seeds(text: str) -> list[int]:
+def seeds_of(text: str) -> list[int]:
     """Numbers from 0 up, each once."""
     try:
         seeds = [int(word) for word in text.split(",")]
@@ -236,7 +236,7 @@ def _train_arguments(command: Parser) -> None:
 def _sweep_arguments(command: Parser) -> None:
     _of_training(command, ", ...: several with commas")
     text = "numbers from 0 up, with commas"
-    command.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help=text)
+    command.add_argument("--seeds", type=seeds_of, default=[0, 1, 2], help=text)
     command.add_argument("--out", type=Path, required=True, help="folder of the runs")
     text = "print the commands that are left, one a line, and do nothing"
     command.add_argument("--dry-run", action="store_true", help=text)
