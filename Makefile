@@ -70,5 +70,5 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "This Python cannot make virtual environments (on Debian and Ubuntu:" >&2; \
 	  echo "apt install python3-venv); conda users: see environment.yml." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[book,dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e ".[book,dev]"
 	@touch $@
