@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ALL := -e ".[book,dev]"
 # The exact mazes solve many small systems: two BLAS threads on two busy cores take 4 to
 # 50 times as long as one.
 export OPENBLAS_NUM_THREADS := 1
@@ -70,5 +72,7 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "This Python cannot make virtual environments (on Debian and Ubuntu:" >&2; \
 	  echo "apt install python3-venv); conda users: see environment.yml." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e ".[book,dev]"
+	@# uv takes a third of pip's time. It does not read pip's settings: then pip does it.
+	{ $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python $(ALL); } || \
+	  $(PIP) --no-compile $(ALL)
 	@touch $@
