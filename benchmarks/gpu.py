@@ -57,7 +57,7 @@ PACKS, ROOM = 6, 14_500_000  # most packs, and most bytes that go into one
 NETWORKS = ("critic/", "actor/")  # the arrays of a checkpoint that are kept
 LAST = 15  # lines of a log
 
-PLAYED = ("Push", "PickPlace", "BinPick", "Drawer", "Reach")
+PLAYED = ("Push", "BinPick", "PickPlace", "Drawer", "Reach")
 FROM_PLAY = (("crl", "bc=0.1"), ("crl", "bc=0.5"), ("gcbc",), ("td3_her",))
 FROM_NOTHING = (("c_learning", "nce=true"), ("td3_her",), ("crl",), ("gcbc",))
 # Agents from nothing, by their place above, and their seeds: what comes first.

@@ -10,11 +10,16 @@ from crl_mini.runs.run import Run
 TINY = ["steps=10", "every=5", "episodes=4", "tests=2", "hidden=[8]"]
 
 
+def slow(values) -> list:
+    """Values of a parameter, or tuples of several, as slow tests."""
+    rows = (x if isinstance(x, tuple) else (x,) for x in values)
+    return [pytest.param(*row, marks=pytest.mark.slow) for row in rows]
+
+
 def first_is_quick(values) -> list:
-    """Values of a parameter, or tuples of several: all but the first are slow tests."""
-    first, *others = (x if isinstance(x, tuple) else (x,) for x in values)
-    slow = (pytest.param(*x, marks=pytest.mark.slow) for x in others)
-    return [pytest.param(*first), *slow]
+    """The same, but the first one is no slow test."""
+    first, *others = values
+    return [first, *slow(others)]
 
 
 def begun(out, task, **settings):

@@ -7,7 +7,7 @@ import line
 import numpy as np
 import optax
 import pytest
-from folders import first_is_quick, raw
+from folders import first_is_quick, raw, slow
 from gymnasium import spaces
 from small import batch_of, create
 
@@ -96,11 +96,11 @@ def frames_of(n=32, seed=0):
 
 
 SEEING = [(name, {}) for name in AGENTS]
-SEEING += [(name, {"tower": "conv", "shift": 2}) for name in AGENTS]
-SEEING += [(name, {"actor_tower": True}) for name in AGENTS if has(name, "actor_tower")]
+OTHERS = [(name, {"tower": "conv", "shift": 2}) for name in AGENTS]
+OTHERS += [(name, {"actor_tower": True}) for name in AGENTS if has(name, "actor_tower")]
 
 
-@pytest.mark.parametrize(("name", "settings"), SEEING)
+@pytest.mark.parametrize(("name", "settings"), [*SEEING, *slow(OTHERS)])
 def test_every_agent_sees(name, settings):
     cloning = {"bc": 0.5} if has(name, "bc") else {}
     agent = create(name, observation=FRAME, **cloning, **settings)
@@ -120,7 +120,7 @@ def test_every_agent_sees(name, settings):
     assert (acts[0] != acts[1]).any()
 
 
-@pytest.mark.parametrize("actor_tower", [False, True])
+@pytest.mark.parametrize("actor_tower", first_is_quick([False, True]))
 def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
     """Its step against a plain form, and its actions, in the target's q as well."""
     agent = create("td3_her", observation=FRAME, bc=0.5, actor_tower=actor_tower)
@@ -167,7 +167,7 @@ def test_exploration_is_noise_on_the_mode_and_without_it_a_draw(name):
     np.testing.assert_allclose(drawing.act(s, g, key=key), mode, atol=1e-6)
 
 
-@pytest.mark.parametrize("actor_tower", [False, True])
+@pytest.mark.parametrize("actor_tower", first_is_quick([True, False]))
 def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
     """None of its gradient reaches the critic's tower, and none is missing."""
     agent = create("crl", observation=FRAME, actor_tower=actor_tower)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import small
+from folders import first_is_quick
 from gymnasium import spaces
 from small import batch_of
 
@@ -104,7 +105,7 @@ def maze_agent(steps, **settings):
     return CLearning.create(config, cells, moves, key=jax.random.key(0))
 
 
-@pytest.mark.parametrize("nce", [False, True])
+@pytest.mark.parametrize("nce", first_is_quick([True, False]))
 def test_updates_lead_to_the_exact_log_ratios_of_its_own_policy(nce):
     """At a high temperature the agent's policy is the uniform one.
 
@@ -146,7 +147,7 @@ def test_twin_critic_answers_as_two_critics():
         np.testing.assert_allclose(both[:, k], np.diag(one), atol=1e-6)
 
 
-@pytest.mark.parametrize("nce", [False, True])
+@pytest.mark.parametrize("nce", first_is_quick([True, False]))
 def test_update_against_the_plain_form(nce):
     """Every term encodes everything anew, row by row."""
     agent = create(learning_rate=0.01, nce=nce, entropy=0.1)

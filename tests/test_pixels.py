@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from folders import first_is_quick
 
 from crl_mini.envs import tabletop
 from crl_mini.envs.pixels import Scene
@@ -139,7 +140,7 @@ def shaded(model, geom, cosine):
     return np.where(geom[..., None] < 0, 255, levels).astype(int)
 
 
-CASES = [(task, "front", (64, 64)) for task in tabletop.TASKS]
+CASES = first_is_quick((task, "front", (64, 64)) for task in tabletop.TASKS)
 CASES += [("zoo", "front", (40, 64)), ("zoo", "down", (41, 65))]
 
 

@@ -141,6 +141,7 @@ def test_kills_change_nothing(forks, finished, tmp_path):
     assert learned(out) == learned(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.tried("kills")
 def test_sigterm_ends_between_two_chunks(forks, finished, tmp_path):
     out = tmp_path / "stopped"
@@ -167,6 +168,7 @@ def test_sigterm_before_the_first_file_leaves_nothing(forks, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.tried("kills")
 def test_a_full_disk_keeps_what_was_written_before(forks, finished, tmp_path):
     out = tmp_path / "full"

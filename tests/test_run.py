@@ -193,7 +193,7 @@ def test_checkpoints_of_other_networks_are_refused(finished):
         load(agent, finished / "checkpoint.safetensors")
 
 
-@pytest.mark.parametrize("name", ["LineOfFetch", "LineOfKeys"])
+@pytest.mark.parametrize("name", first_is_quick(["LineOfFetch", "LineOfKeys"]))
 def test_environments_from_elsewhere_train_by_the_same_command(name, tmp_path, capsys):
     task = f"line:{name}-v0"
     assert main(arguments(tmp_path / "run", "--task", task)) == 0
@@ -388,7 +388,7 @@ def test_a_run_from_pixels(tmp_path, capsys):
     assert "settings must be those of" in said
 
 
-@pytest.mark.parametrize("kept", ["pixels", "poses"])
+@pytest.mark.parametrize("kept", first_is_quick(["pixels", "poses"]))
 def test_pictures_from_a_file(kept, tmp_path, capsys):
     path, out = tmp_path / "data.npz", tmp_path / "run"
     save(path, collect("Reach", kept, episodes=2, progress=False))

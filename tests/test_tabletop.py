@@ -126,7 +126,7 @@ def test_goals_are_states_with_the_task_done(task, goals):
     assert info["success"].mean() > 0.99
 
 
-@each
+@each_quick_in_one
 def test_goals_are_near_and_far(task):
     start, goal = (vector(task, 2000).reset(seed=0)[0][k] for k in GOALS)
     part = TASKS[task].part
