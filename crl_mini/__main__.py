@@ -73,7 +73,7 @@ def train(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> dict:
     """What `train` and `sweep` are told alike."""
-    names = ("task", "agent", "obs", "data", "preset")
+    names = ("task", "agent", "obs", "data", "preset", "length")
     return {k: getattr(args, k) for k in names} | {"changes": dict(args.set)}
 
 
@@ -211,6 +211,8 @@ def _of_training(command: Parser, several: str) -> None:
     """Arguments of every training; `several` where lists are allowed."""
     text = "PointMaze-U-v0, ..., or module:Name-v0 for any Gymnasium GoalEnv"
     command.add_argument("--task", required=True, help=text + several)
+    text = "steps of an episode, where the task has no length or another is wanted"
+    command.add_argument("--length", type=int, help=text)
     text = "a name in AGENTS, such as crl or gcbc"
     command.add_argument("--agent", default="crl", help=text + several)
     text = "what the agent sees: state or pixels (of the tabletop)"

@@ -128,6 +128,26 @@ def test_data_sets_of_minari(walks, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.tried("data")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_data_that_minari_recorded_in_another_environment(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    env = minari.DataCollector(gymnasium.make("crl_mini/PointMaze-U-v0"))
+    for seed in range(2):
+        env.reset(seed=seed)
+        while not any(env.step(np.ones(2, np.float32))[2:4]):
+            pass
+    env.create_dataset("maze/walks-v0")
+    data = load_for("minari:maze/walks-v0", task("PointMaze-U-v0"))
+    assert data.observations.shape == (2, 51, 2)
+    assert capsys.readouterr().err == ""
+    load_for("minari:maze/walks-v0", task("PointMaze-Spiral-v0"))
+    said = "of crl_mini/PointMaze-U-v0, not of crl_mini/PointMaze-Spiral-v0"
+    assert capsys.readouterr().err == f"data minari:maze/walks-v0: {said}\n"
+
+
+@pytest.mark.tried("data")
 @pytest.mark.parametrize("told", ["LineThatEnds", "line:LineThatEnds-v0"])
 def test_own_files_with_lengths_and_goals(told, walks, tmp_path):
     path = tmp_path / "x.npz"

@@ -213,6 +213,20 @@ def test_environments_from_elsewhere_train_by_the_same_command(name, tmp_path, c
     assert len(set.union(*useless)) == 40
 
 
+@pytest.mark.parametrize("name", ["line:LineWithoutEnd-v0", "line:Line-v0"])
+def test_a_length_is_told_where_none_or_another_is_registered(name, tmp_path, capsys):
+    """It holds while walking, collecting, testing, and for the kept run."""
+    out, few = tmp_path / "run", [*TINY, "collect=10", "copies=2", "per_update=2"]
+    told = arguments(out, "--task", name, "--set", *few, "--length", "5")
+    assert main(told) == 0
+    run, _ = restored(out)
+    assert run.env.length == run.replay().observations.shape[1] - 1 == 5
+    assert json.loads((out / "manifest.json").read_text())["collected"] == 10
+    assert main(["evaluate", "--agent", str(out), "--episodes", "2"]) == 0
+    assert "settings must be those of" in refused([*told[:-1], "6", "--resume"], capsys)
+    assert main([*told, "--resume"]) == 0
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(
     "task", ["PointMaze-U-v0", pytest.param("BinPick", marks=pytest.mark.slow)]
@@ -444,7 +458,10 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
             ["--task", "line:LineWithoutBounds-v0"],
             "a bounded Box or a Discrete from 0; got Box",
         ),
-        (["--task", "line:LineWithoutEnd-v0"], "task must have max_episode_steps"),
+        (["--task", "line:LineWithoutEnd-v0"], "has none: add --length STEPS"),
+        (["--length", "1"], "length must be at least 2; got 1"),
+        (["--length", "3000000000"], "length must be less than 2,147,483,648; got"),
+        (["--task", "line:LineWithoutEnd-v0", "--length", "2147483647"], "replay must"),
         (["--preset", "huge"], "preset must be one of smoke, cpu"),
         (["--agent", "dqn"], "agent must be one of crl, gcbc, td3_her, c_learning"),
         (["--data", "play"], "data must be one of own, random, a file of ep"),

@@ -53,6 +53,12 @@ def test_a_dry_run_prints_the_commands_that_train_the_same(swept, tmp_path, caps
     assert commands(sweeping(out), capsys) == []
 
 
+def test_a_dry_run_prints_the_length(tmp_path, capsys):
+    task = ["--task", "line:LineWithoutEnd-v0", "--length", "5"]
+    [words] = commands([*SWEEP, *task, "--seeds", "0", "--out", str(tmp_path)], capsys)
+    assert "--length=5" in words
+
+
 def test_a_sweep_goes_on_where_it_stopped(swept, tmp_path, monkeypatch, capsys):
     out, success, calls = tmp_path / "runs", Run.success, []
 

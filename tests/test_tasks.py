@@ -114,9 +114,30 @@ def test_short_and_long_names_are_one_task_and_versions_stay():
         task("line:Line-v0", "pixels")
 
 
+def test_an_episode_that_is_over_costs_no_steps(monkeypatch):
+    """And each is the same as in a vector that resets and steps all copies."""
+    one, step, calls = task("line:LineThatEnds-v0"), line.Line.step, []
+
+    def counted(self, action):
+        calls.append(action)
+        return step(self, action)
+
+    monkeypatch.setattr(line.Line, "step", counted)
+    seen = one.episodes(one.walk(0), 40, seed=0)
+    assert len(calls) == seen.lengths.sum()
+    assert {*seen.lengths} >= {1, line.LENGTH}
+    env = gymnasium.make_vec(one.spec, num_envs=tasks.COPIES)
+    again = one.play(env, one.walk(0), line.LENGTH, 40, seed=0)
+    for mine, theirs in zip(seen, again, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert len(calls) > 2 * seen.lengths.sum()
+
+
 def test_data_and_lengths_are_the_environments():
     assert task("line:Line-v0").data == ("own", "random")
     assert task("BinPick").data == ("own", "random", "play", "noisy")
     assert task("line:Line-v0").length == line.LENGTH
+    assert task("line:Line-v0", length=5).length == 5
+    assert task("line:Line-v0").length == line.LENGTH  # the registry keeps its own
     maze = task("PointMaze-U-v0")
     assert [maze.length_of_data(collects) for collects in (True, False)] == [50, 200]

@@ -7,6 +7,7 @@ episode is, which actions are judged, which goals are reached, where data come f
 import importlib
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,28 @@ OBS = ("state", "pixels")
 COPIES = 8  # simulations at a time of an environment that has no vector form
 PROBES = 16  # episodes whose goals tell what kind of reward an environment gives
 SIDE = 240  # pixels of a picture in a film
+
+
+class Resting(gymnasium.Wrapper):
+    """One episode a seed: once it is over, the copy rests while others go on."""
+
+    over = False
+
+    def reset(self, *, seed=None, options=None):
+        """A new episode only where there is a seed: a vector's autoreset has none."""
+        self.over = self.over and seed is None
+        if not self.over:
+            self.last, info = self.env.reset(seed=seed, options=options)
+            return self.last, info
+        return self.last, {}
+
+    def step(self, action):
+        """A step of the simulation, or none after its end."""
+        if self.over:
+            return self.last, 0.0, False, False, {}
+        self.last, reward, terminated, truncated, info = self.env.step(action)
+        self.over = terminated or truncated
+        return self.last, reward, terminated, truncated, info
 
 
 class GoalTask:
@@ -79,7 +102,8 @@ class GoalTask:
 
     def make(self, n: int, **settings) -> VectorEnv:
         """`n` copies of the environment; at most `COPIES` if it has no vector form."""
-        n = n if self.spec.vector_entry_point else min(n, COPIES)
+        if not self.spec.vector_entry_point:
+            n, settings = min(n, COPIES), {"wrappers": [Resting]} | settings
         return gymnasium.make_vec(self.spec, num_envs=n, **settings)
 
     def episodes(
@@ -239,15 +263,20 @@ def family(spec: EnvSpec) -> type[GoalTask]:
     return FAMILIES.get(str(spec.entry_point).partition(":")[0], GoalTask)
 
 
-def task(name: str, obs: str = "state") -> GoalTask:
+def task(name: str, obs: str = "state", length: int | None = None) -> GoalTask:
     """A name in `TASKS`, with or without its version, or any id, ``module:Name-v0``.
 
+    `length` is in steps, where the registered one is missing or another one is wanted.
     Errors: ``ValueError`` for an unknown name, an environment without goals or without
     a length, and for pictures where the task does not offer them.
     """
     checks.one_of("obs", obs, OBS)
+    if length is not None:
+        checks.at_least("length", length, 2)  # a replay needs two transitions
+        checks.less("length", length, 2**31)
     try:
         spec = spec_of(name)
+        spec = replace(spec, max_episode_steps=length or spec.max_episode_steps)
         sees = obs in family(spec).obs_types
         one = family(spec)(spec, obs if sees else "state")
         observation, _ = one.spaces
@@ -264,7 +293,9 @@ def task(name: str, obs: str = "state") -> GoalTask:
     if not sees:
         raise ValueError(f"{obs} need one of {', '.join(SEEN)}; got {name!r}")
     if not spec.max_episode_steps:
-        raise ValueError(f"task must have max_episode_steps; {name} has none")
+        raise ValueError(
+            f"task must have max_episode_steps; {name} has none: add --length STEPS"
+        )
     return one
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,7 +46,7 @@ def load_for(name: str, env: GoalTask) -> Data:
     Errors: ``ValueError`` that names the file, the field, and what is allowed.
     """
     if name.startswith(MINARI):
-        data = of_minari(name.removeprefix(MINARI))
+        data = of_minari(name.removeprefix(MINARI), env)
     else:
         data = load(Path(name))
     try:
@@ -119,8 +120,11 @@ def of_ogbench(archive: ZipFile, names: set[str]) -> Data:
     return cut(arrays["observations"], arrays["actions"], arrays.get("achieved"), last)
 
 
-def of_minari(name: str) -> Data:
+def of_minari(name: str, env: GoalTask) -> Data:
     """A Minari data set that is on the disk. Errors: ``ValueError`` for another name.
+
+    Data of another environment may be of use, say where only its reward differs, so
+    that it is another one is said, and no more.
 
     Source: Farama's Minari, class ``EpisodeData``.
     """
@@ -130,10 +134,17 @@ def of_minari(name: str) -> Data:
         wanted = "pip install 'crl_mini[minari]'"
         raise ValueError(f"data {MINARI}{name} need Minari: {wanted}") from None
     try:
-        return of_episodes(minari.load_dataset(name).iterate_episodes())
+        known = minari.load_dataset(name)
+        data = of_episodes(known.iterate_episodes())
     except (OSError, *UNREADABLE) as problem:
         said = " ".join(str(problem).split())
         raise ValueError(f"data {MINARI}{name} cannot be read: {said}") from None
+    if known.env_spec and known.env_spec.id != env.spec.id:
+        print(
+            f"data {MINARI}{name}: of {known.env_spec.id}, not of {env.spec.id}",
+            file=sys.stderr,
+        )
+    return data
 
 
 def of_episodes(episodes: Iterable) -> Data:

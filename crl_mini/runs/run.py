@@ -80,6 +80,8 @@ class Run:
     bounds: dict[str, Any] = field(default_factory=dict)
     """Bounds of observations and goals as the first data have them, [low, high], where
     those of their spaces say little; see `encoders.fitted`."""
+    length: int | None = None
+    """Steps of an episode of the task; None: as many as are registered."""
 
     def __post_init__(self):
         checks.one_of("preset", self.preset, PRESETS)
@@ -92,7 +94,7 @@ class Run:
     @cached_property
     def env(self) -> tasks.GoalTask:
         """The task: what a training must know of the environment."""
-        return tasks.task(self.task, self.obs)
+        return tasks.task(self.task, self.obs, self.length)
 
     @cached_property
     def budget(self) -> Budget:
@@ -106,14 +108,14 @@ class Run:
         return config_of(*kind, self.budget, self.changes)
 
     @property
-    def length(self) -> int:
+    def data_length(self) -> int:
         """Steps of an episode of the data."""
         return self.env.length_of_data(bool(self.budget.collect))
 
     @property
     def steps_of_round(self) -> int:
         """Steps of the environment that a round of collecting takes."""
-        return self.budget.copies * self.length
+        return self.budget.copies * self.data_length
 
     @property
     def updates_of_round(self) -> int:
@@ -128,9 +130,11 @@ class Run:
     @property
     def identity(self) -> dict:
         """All that decides the result, as plain values: what config.json holds."""
-        names = ("task", "obs", "data", "agent", "preset", "seed", "length")
+        names = ("task", "obs", "data", "agent", "preset", "seed")
         values = {name: getattr(self, name) for name in names}
-        values |= asdict(self.budget) | {"settings": asdict(self.config)}
+        values |= {"length": self.data_length} | asdict(self.budget)
+        values |= {"settings": asdict(self.config)}
+        values |= {"task_length": self.length} if self.length else {}
         return values | ({"bounds": self.bounds} if self.bounds else {})
 
     @property
@@ -179,7 +183,7 @@ class Run:
             data.achieved,
             lengths=data.lengths,
             terminal=data.terminal,
-            room=self.length if self.rounds else 0,
+            room=self.data_length if self.rounds else 0,
             capacity=len(data.actions) + self.rounds * self.budget.copies,
             scene=None if frames else scene,
         )
@@ -190,7 +194,7 @@ class Run:
             return formats.load_for(self.data, self.env)
         n, seed = self.budget.episodes, self.seed
         room = n + self.rounds * self.budget.copies
-        data_files.check_memory(self.env, room, self.length)
+        data_files.check_memory(self.env, room, self.data_length)
         if self.data in self.env.scripted:
             kind = "state" if self.obs == "state" else "poses"
             noise = self.env.scripted[self.data]
@@ -199,13 +203,13 @@ class Run:
             )
         if self.data == "own":
             return self.explore(self.env.walk(seed), self.rounds, n)
-        return self.env.episodes(self.env.walk(seed), n, self.length, seed=seed)
+        return self.env.episodes(self.env.walk(seed), n, self.data_length, seed=seed)
 
     def explore(self, policy: Callable, k: int, n: int) -> Episodes:
         """Round k of collecting: `n` episodes of a policy, with its own seed."""
         seed = data_files.FIRST_SEED * (1 + self.seed) + k
         return self.env.episodes(
-            policy, n, self.length, seed=seed, **self.env.exploring
+            policy, n, self.data_length, seed=seed, **self.env.exploring
         )
 
     def policy(self, agent, kind: str) -> Callable:
@@ -427,5 +431,5 @@ def of_config(config: dict, out: Path) -> Run:
     changes = {k: config[k] for k in BUDGET if k in config} | own
     names = ("task", "preset", "seed", "agent", "obs", "data")
     known = {"preset": "cpu", "obs": "state"} | config  # the first runs do not say them
-    bounds = config.get("bounds", {})
-    return Run(out=out, changes=changes, bounds=bounds, **{k: known[k] for k in names})
+    more = {"bounds": config.get("bounds", {}), "length": config.get("task_length")}
+    return Run(out=out, changes=changes, **more, **{k: known[k] for k in names})

@@ -30,6 +30,8 @@ def command(run: Run) -> str:
     """The command that does a run, or goes on with it."""
     names = ("task", "agent", "obs", "data", "preset", "seed", "out")
     words = [f"--{name}={getattr(run, name)}" for name in names]
+    if run.length:
+        words.append(f"--length={run.length}")
     if run.changes:
         words += ["--set", *(f"{k}={json.dumps(v)}" for k, v in run.changes.items())]
     if (run.out / "config.json").exists():
