@@ -19,10 +19,16 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 
+try:
+    import fcntl
+except ImportError:  # Windows: nobody waits there
+    fcntl = None
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
 INDEX = BUILD / "html" / "index.html"
 STAMP = BUILD / "sources.sha256"
+LOCK = ROOT / ".cache" / "book.lock"  # held while the book is built
 SOURCES = ("crl_mini", "results", "pyproject.toml")
 # At a time: one more than there are cores, because they wait now and then. Each may
 # take 2 GB of memory.
@@ -81,6 +87,16 @@ def execute_all() -> list[str]:
 
 
 def main() -> int:
+    """Build the book, one process at a time; the exit status."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        if fcntl:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return build()
+
+
+def build() -> int:
+    """Execute what has changed, and render all pages; the exit status."""
     current = source_hash()
     if not STAMP.exists() or STAMP.read_text() != current:
         shutil.rmtree(BUILD, ignore_errors=True)

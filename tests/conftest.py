@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import tried
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
+LOCK = ROOT / ".cache" / "book.lock"
 # Compiled programs of all processes of the tests, kept for the next time: nothing is
 # written into the user's own cache.
 KEPT = {
@@ -46,14 +47,14 @@ if os.environ.get("CI"):
 
 
 # The files that take longest, longest first: then no process waits for another one.
-LONG = ("run", "tabletop", "book", "agents", "benchmarks", "widgets", "robust", "twins")
+LONG = ("run", "tabletop", "agents", "benchmarks", "widgets", "robust", "twins")
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """The tests of the longest files come first."""
-    names = [f"test_{name}.py" for name in LONG]
-    ranks = {name: rank for rank, name in enumerate(names)}
-    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+    """The longest files come first, and last the tests that may wait for the book."""
+    ranks = {f"test_{name}.py": rank for rank, name in enumerate(LONG)}
+    ranks["test_book.py"] = len(ranks) + 1
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONG)))
     tried.counted(items)
 
 
@@ -148,7 +149,14 @@ def serve() -> Iterator[Callable[[Path], str]]:
 
 @pytest.fixture(scope="session")
 def book() -> Path:
-    """The folder of the built book; the test is skipped before `make book`."""
+    """The folder of the built book; the test is skipped before `make book`.
+
+    While the book is being built, it waits.
+    """
+    with suppress(ImportError, FileNotFoundError), LOCK.open() as lock:
+        import fcntl  # not on Windows: nobody waits there
+
+        fcntl.flock(lock, fcntl.LOCK_SH)
     if not (HTML / "index.html").exists():
         pytest.skip("the book is not built (run `make book` first)")
     return HTML
