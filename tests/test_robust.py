@@ -205,11 +205,15 @@ def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
 
 
 def test_what_closing_a_file_says_hides_no_full_disk(tmp_path):
-    with pytest.raises(OSError, match="full"), whole(tmp_path / "new" / "x"):
-        try:
-            raise OSError(28, "full")
-        finally:
-            raise ValueError("seek of closed file")
+    def full():
+        with whole(tmp_path / "new" / "x"):
+            try:
+                raise OSError(28, "full")
+            finally:
+                raise ValueError("seek of closed file")
+
+    with pytest.raises(OSError, match="full"):
+        full()
     assert not (tmp_path / "new").exists()
 
 
