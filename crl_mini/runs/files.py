@@ -128,12 +128,9 @@ def whole(path: Path) -> Iterator[Path]:
                 raise
     except BaseException as problem:
         _remove_empty(new)
-        hidden = None if problem.__suppress_context__ else problem.__context__
-        if isinstance(problem, ValueError) and isinstance(hidden, OSError):
-            problem = hidden  # older NumPy fails to close an archive on a full disk
         if getattr(problem, "errno", None) and problem.filename is None:
             problem.filename = str(path)  # the error of a full disk names none
-        raise problem from None
+        raise
 
 
 def _remove_empty(folders: list[Path]) -> None:
