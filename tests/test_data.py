@@ -214,11 +214,11 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     save(path, data)
     before = path.read_bytes()
 
-    def fails(file, **arrays):
+    def fails(file, array, **options):
         file.write(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", fails)
+    monkeypatch.setattr(np.lib.format, "write_array", fails)
     with pytest.raises(OSError, match="No space left"):
         save(path, data)
     assert path.read_bytes() == before
