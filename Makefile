@@ -72,7 +72,7 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "This Python cannot make virtual environments (on Debian and Ubuntu:" >&2; \
 	  echo "apt install python3-venv); conda users: see environment.yml." >&2; exit 1; }
-	@# uv takes a third of pip's time. It does not read pip's settings: then pip does it.
+	@# uv takes half of pip's time. It does not read pip's settings: then pip does it.
 	{ $(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python $(ALL); } || \
 	  $(PIP) --no-compile $(ALL)
 	@touch $@

@@ -139,11 +139,11 @@ def test_the_agents_that_ship_are_small(monkeypatch):
 
 
 SHIPPED = [path.stem for path in sorted(zoo.FOLDER.glob("*.json"))]
-SEEING = [name for name in SHIPPED if "pixels" in name]
-KNOWING = [name for name in SHIPPED if name not in SEEING]
+FROM_PIXELS = [name for name in SHIPPED if "-pixels-" in name]
+FROM_STATES = [name for name in SHIPPED if "-state-" in name]
 
 
-@pytest.mark.parametrize("name", [*KNOWING, *slow(SEEING)])
+@pytest.mark.parametrize("name", [*FROM_STATES, *slow(FROM_PIXELS)])
 def test_an_agent_that_ships_does_what_its_manifest_says(name, monkeypatch):
     monkeypatch.undo()
     run, agent = zoo.load(name)
