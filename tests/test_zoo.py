@@ -140,7 +140,7 @@ def test_the_agents_that_ship_are_small(monkeypatch):
 
 SHIPPED = [path.stem for path in sorted(zoo.FOLDER.glob("*.json"))]
 FROM_PIXELS = [name for name in SHIPPED if "-pixels-" in name]
-FROM_STATES = [name for name in SHIPPED if "-state-" in name]
+FROM_STATES = [name for name in SHIPPED if name not in FROM_PIXELS]
 
 
 @pytest.mark.parametrize("name", [*FROM_STATES, *slow(FROM_PIXELS)])
