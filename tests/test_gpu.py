@@ -44,6 +44,8 @@ networks = {"actor/w": np.ones(8, np.float32), "optimizer/w": np.ones(99, np.flo
 save_file(networks, out / "checkpoint.safetensors")
 if "--resume" not in sys.argv and task == "torn":
     sys.exit("the machine had a bad moment")
+if task == "worn":
+    sys.exit("this one fails each time")
 if "--resume" not in sys.argv and task == "slow":
     time.sleep(600)
 (out / "manifest.json").write_text('{"at_end": 0.75, "ever": 1.0, "minutes": 0.2}')
@@ -184,12 +186,13 @@ def test_bad_arguments_get_one_line(words, tmp_path, capsys):
 
 
 def test_a_failing_job_stops_no_other(session, capsys):
-    out = session(["bad", "torn", "good"], minutes=1)
-    wanted = {"bad": "failed", "torn": "done", "good": "done"}
+    out = session(["bad", "torn", "worn", "good"], minutes=1)
+    wanted = {"bad": "failed", "torn": "done", "worn": "failed", "good": "done"}
     assert states(out) == wanted
     assert starts(out) == {
         "bad": ["fresh"],
         "torn": ["fresh", "resumed"],
+        "worn": ["fresh", "resumed"],
         "good": ["fresh"],
     }
     files = unpacked(out)
