@@ -7,7 +7,7 @@ import line
 import numpy as np
 import optax
 import pytest
-from folders import first_is_quick, raw, slow
+from folders import first_is_quick, raw
 from gymnasium import spaces
 from small import batch_of, create
 
@@ -73,7 +73,7 @@ def test_acting_is_batched_within_bounds_and_repeats(name):
     assert greedy[0].std(0).min() > 0
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", first_is_quick(AGENTS))
 def test_pictures_as_goals_of_other_observations(name):
     picture = spaces.Box(0, 255, (4, 4, 3), np.uint8)
     agent = create(name, goal=picture)
@@ -100,7 +100,7 @@ OTHERS = [(name, {"tower": "conv", "shift": 2}) for name in AGENTS]
 OTHERS += [(name, {"actor_tower": True}) for name in AGENTS if has(name, "actor_tower")]
 
 
-@pytest.mark.parametrize(("name", "settings"), [*SEEING, *slow(OTHERS)])
+@pytest.mark.parametrize(("name", "settings"), first_is_quick([*SEEING, *OTHERS]))
 def test_every_agent_sees(name, settings):
     cloning = {"bc": 0.5} if has(name, "bc") else {}
     agent = create(name, observation=FRAME, **cloning, **settings)
@@ -180,7 +180,7 @@ def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
         s, g = critic.see(batch.s, batch.g)
         return crl.critic_loss(critic, batch._replace(s=s, g=g), agent.config)[0]
 
-    down = jax.grad(of_critic)(agent.critic)
+    down = jax.jit(jax.grad(of_critic))(agent.critic)
     see = agent.critic.see
     s, g = (batch.s, batch.g) if actor_tower else see(batch.s, batch.g)
 
@@ -192,7 +192,7 @@ def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
         f = jnp.diag(agent.critic(batch.s[at], a, batch.g[to]))
         return -f.mean()
 
-    up = jax.grad(by_hand)(agent.actor)
+    up = jax.jit(jax.grad(by_hand))(agent.actor)
     changes, _ = agent.config.adam().update((down, up), agent.optimizer)
     want = optax.apply_updates((agent.critic, agent.actor), changes)
     got = (updated.critic, updated.actor)

@@ -205,6 +205,7 @@ def small(monkeypatch):
     monkeypatch.setattr(learner, "CUBE", 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_our_form_gives_what_the_originals_gives(name, small):
     """Adam moves parameters by about 3e-4 in each of two updates."""

@@ -402,7 +402,8 @@ def test_a_run_from_pixels(tmp_path, capsys):
     assert "settings must be those of" in said
 
 
-@pytest.mark.parametrize("kept", first_is_quick(["pixels", "poses"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", ["pixels", "poses"])
 def test_pictures_from_a_file(kept, tmp_path, capsys):
     path, out = tmp_path / "data.npz", tmp_path / "run"
     save(path, collect("Reach", kept, episodes=2, progress=False))

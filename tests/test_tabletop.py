@@ -402,7 +402,7 @@ def test_a_block_stays_on_the_table(task):
 
 @each
 def test_the_expert_solves_the_task(task):
-    env = vector(task, 200)
+    env = vector(task, 100)
     done = rollout(env, Expert(env), TASKS[task].length, seed=0)
     assert done.at_end.mean() >= 0.95
 

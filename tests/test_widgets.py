@@ -559,7 +559,7 @@ def values(critic, parts, r):
     return np.asarray(critic(*map(jnp.asarray, looks)))
 
 
-@pytest.mark.parametrize("energy", ENERGIES)
+@pytest.mark.parametrize("energy", first_is_quick(ENERGIES))
 def test_rollout_player_numbers(node, energy):
     widget, critic, parts = player(energy)
     body = """
