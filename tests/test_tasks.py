@@ -141,3 +141,14 @@ def test_data_and_lengths_are_the_environments():
     assert task("line:Line-v0").length == line.LENGTH  # the registry keeps its own
     maze = task("PointMaze-U-v0")
     assert [maze.length_of_data(collects) for collects in (True, False)] == [50, 200]
+
+
+def test_two_protocols_of_a_task():
+    ours = task("BinPick", "pixels")
+    assert (ours.counts, ours.exploring) == ("at_end", {"goals": "mixed"})
+    assert (ours.paper.name, ours.paper.obs) == ("BinPickPaper", "pixels")
+    assert (ours.paper.counts, ours.paper.exploring) == ("ever", {})
+    assert ours.paper.length == 150
+    names = ("BinPickPaper", "Reach", "PointMaze-U", "line:Line-v0")
+    assert [task(name).paper for name in names] == [None] * 4
+    assert [task(name).counts for name in names[1:]] == ["at_end", "ever", "ever"]

@@ -54,6 +54,7 @@ from crl_mini.runs.presets import (
 from crl_mini.train import train
 
 TESTS, FRESH = 10_000, 20_000  # seeds of the goals of tests while training, and after
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError)  # a config.json
 NOT_TESTED = {"ever": "", "at_end": ""}  # success in a row of metrics without a test
 
 
@@ -150,7 +151,8 @@ class Run:
             checks.one_of("bounds", name, observation)
             checks.shaped(f"bounds of {name}", bounds, (2, *observation[name].shape))
             observation[name] = Box(*np.asarray(bounds, float), dtype=np.float64)
-        more = {"success": self.env.success} if recipe.needs_success else {}
+        told = recipe.needs_success and getattr(self.config, "told", True)
+        more = {"success": self.env.success} if told else {}
         return recipe.agent.create(
             self.config,
             observation["observation"],
@@ -228,12 +230,21 @@ class Run:
         return seeing
 
     def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
-        """Share of episodes that reach the goal at any step, and at the last one."""
-        tested = self.env.episodes(policy, self.budget.tests, seed=seed)
-        return {
+        """Share of episodes that reach the goal at any step, and at the last one.
+
+        ``paper`` is the share by the paper's protocol, where the task has it: at any
+        step, from its starts and for its goals.
+        """
+        tests = self.budget.tests
+        tested = self.env.episodes(policy, tests, seed=seed)
+        shares = {
             "ever": float(tested.ever.mean()),
             "at_end": float(tested.at_end.mean()),
         }
+        if paper := self.env.paper:
+            tested = paper.episodes(policy, tests, seed=seed)
+            shares["paper"] = float(tested.ever.mean())
+        return shares
 
     def __call__(self, *, resume: bool = False, log: Callable | None = None) -> dict:
         """Train, keep everything in the folder, and return the manifest.
@@ -343,7 +354,9 @@ def tested(run: Run, agent) -> dict:
         every = min(budget.every, budget.steps)
         due = step % (every * max(budget.steps // (10 * every), 1)) == 0
     policy = run.policy(agent, run.env.judged)
-    return run.success(policy, seed=TESTS) if due else NOT_TESTED
+    if due:
+        return run.success(policy, seed=TESTS)
+    return NOT_TESTED | ({"paper": ""} if run.env.paper else {})
 
 
 def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
@@ -375,6 +388,7 @@ def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
         "preset": run.preset,
         "seed": run.seed,
         "judged": judged,
+        "counts": run.env.counts,
         "episodes": tests,
         **scores,
         "minutes": round(float(last["seconds"]) / 60, 2),
@@ -403,12 +417,17 @@ def check_folder(run: Run, resume: bool) -> None:
 
 
 def check_same(run: Run) -> None:
-    """Raise ``ValueError`` unless the run in the folder has the same settings."""
-    path = run.out / "config.json"
+    """Raise ``ValueError`` unless the run in the folder has the same settings.
+
+    Those that did not exist when it was made had their defaults.
+    """
+    path, wanted = run.out / "config.json", json.loads(text(run.identity))
     known = parsed(path)
-    if isinstance(known, dict):
+    with contextlib.suppress(*BROKEN, ValueError):
         known.pop("bounds", None)  # they are of the data
-    if known != json.loads(text(run.identity)):
+        config = of_config(known, run.out).config
+        known["settings"] = json.loads(text(asdict(config))) | known["settings"]
+    if known != wanted:
         raise ValueError(f"settings must be those of {path}; they differ")
 
 
@@ -419,7 +438,7 @@ def restored(folder: Path) -> tuple[Run, Any]:
         raise ValueError(f"a run has config.json and a checkpoint; {folder} has not")
     try:
         run = of_config(parsed(path), folder)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
+    except BROKEN as problem:
         said = " ".join(str(problem).split())
         raise ValueError(f"{path} describes no run: {said}") from problem
     return run, load(blank(run), folder / "checkpoint.safetensors")
