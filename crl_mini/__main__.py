@@ -102,10 +102,12 @@ def seeds_of(text: str) -> list[int]:
 def _summary(run, manifest: dict) -> str:
     """One line about a finished run."""
     low, high = manifest["ever_interval"]
+    memory = manifest.get("memory_gib")
+    memory = f"{memory} GiB on the device, " if memory else ""
     return (
         f"{run.task}: {manifest['ever']:.0%} of {manifest['episodes']} goals reached "
         f"({low:.0%} to {high:.0%}), {manifest['at_end']:.0%} held at the end, "
-        f"{manifest['minutes']} minutes; {run.out}/manifest.json"
+        f"{manifest['minutes']} minutes, {memory}{run.out}/manifest.json"
     )
 
 
@@ -162,15 +164,20 @@ def evaluate(args: argparse.Namespace) -> int:
             print(said + hint, file=sys.stderr)
             status = 1
     policy = run.policy(agent, run.env.judged)
-    tested = run.env.episodes(policy, args.episodes, seed=args.seed)
+    how = {"n": args.episodes, "seed": args.seed}
+    tested = run.env.episodes(policy, **how)
+    shares = {"reached": tested.ever, "held at the end": tested.at_end}
+    if paper := run.env.paper:
+        shares["by the paper's protocol"] = paper.episodes(policy, **how).ever
 
     def said(worked):
         low, high = wilson(int(worked.sum()), len(worked))
         return f"{worked.mean():.1%} ({low:.0%} to {high:.0%})"
 
+    goals = ", ".join(f"{name} {said(worked)}" for name, worked in shares.items())
     print(
-        f"{run.task}: of {args.episodes} goals reached {said(tested.ever)}, held at "
-        f"the end {said(tested.at_end)}; actions: {run.env.judged}; seed {args.seed}"
+        f"{run.task}: of {args.episodes} goals {goals}; "
+        f"actions: {run.env.judged}; seed {args.seed}"
     )
     return status
 

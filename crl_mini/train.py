@@ -15,6 +15,7 @@ from crl_mini.devices import spread
 from crl_mini.replay import Replay
 
 History = dict[str, np.ndarray]
+FIRST = "compiling"  # what a bar says until its first step is done
 
 
 @partial(jax.jit, static_argnames="n")
@@ -55,7 +56,7 @@ def train_offline(
     checks.at_least("every", every, 1)
     checks.at_least("steps", steps, every)
     rows = []
-    with tqdm(total=steps, disable=not progress, unit="update") as bar:
+    with tqdm(total=steps, disable=not progress, unit="update", desc=FIRST) as bar:
         for _ in range(steps // every):
             agent, row = chunk(agent, replay, every, key, watch)
             rows.append(row)
@@ -90,7 +91,8 @@ def train(
         loop = {"every": min(every, steps), "watch": watch, "log": log}
         agent, _ = train_offline(agent, replay, left, key=key, **loop)
     rows, first = [], (int(agent.step) - steps) // n_updates
-    with tqdm(total=rounds, initial=first, disable=not rounds, unit="round") as bar:
+    look = {"initial": first, "disable": not rounds, "unit": "round", "desc": FIRST}
+    with tqdm(total=rounds, **look) as bar:
         for k in range(first, rounds):
             new = collect(agent, k)
             ends = {"lengths": new.lengths, "terminal": new.terminal}
@@ -133,5 +135,6 @@ def _show(bar: tqdm, n: int, rows: list[dict]) -> None:
     """Move the bar by `n`; beside it the loss and the success that are known last."""
     names = ("loss", "ever", "at_end")
     last = {k: row[k] for row in rows for k in names if row.get(k, "") != ""}
+    bar.set_description_str(refresh=False)
     bar.set_postfix({k: f"{float(v):.4g}" for k, v in last.items()}, refresh=False)
     bar.update(n)

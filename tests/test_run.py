@@ -416,6 +416,20 @@ def test_a_test_reports_both_protocols(tmp_path):
     assert [row["paper"] == "" for row in rows] == [True, False]
 
 
+def test_a_bar_says_that_it_compiles_and_a_run_what_memory_it_had(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("crl_mini.runs.run.peak_memory_gib", lambda: 1.25)
+    assert main(arguments(tmp_path / "run", "--set", *TINY)) == 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["memory_gib"] == 1.25
+    said, bars = capsys.readouterr()
+    assert "1.25 GiB on the device" in said
+    first, *_, last = [x for x in bars.split("\r") if "update" in x]
+    assert first.startswith("compiling: ")
+    assert "compiling" not in last
+
+
 def test_what_td3_is_told_is_a_setting(tmp_path):
     run = Run("line:Line-v0", "smoke", 0, tmp_path, "td3_her")
     untold = replace(run, changes={"told": False})

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from crl_mini import checks
 from crl_mini.agents import AGENTS
 from crl_mini.agents.base import Config, acting
-from crl_mini.devices import device, everywhere, together
+from crl_mini.devices import device, everywhere, peak_memory_gib, together
 from crl_mini.encoders import fitted
 from crl_mini.envs import tasks
 from crl_mini.measure.statistics import wilson
@@ -368,6 +368,7 @@ def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
     mode, and without scripted data that of the random walk.
     """
     tests, seed, judged = run.budget.tests, FRESH + run.seed, run.env.judged
+    memory = peak_memory_gib()
     scores = run.success(run.policy(agent, judged), seed=seed)
     for name, share in list(scores.items()):
         scores[f"{name}_interval"] = wilson(round(share * tests), tests)
@@ -393,6 +394,7 @@ def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
         **scores,
         "minutes": round(float(last["seconds"]) / 60, 2),
         "device": device(),
+        **({"memory_gib": memory} if memory else {}),
         "versions": versions(str(run.env.spec.entry_point).partition(".")[0]),
     }
 
