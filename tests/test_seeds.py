@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import jax
 import numpy as np
@@ -25,6 +24,9 @@ ROUNDS = {
     "per_update": 10,
 }  # two of Reach, 10 updates each
 SEEN = SMALL | {"batch_size": 4, "tests": 1, "steps": 4, "every": 2}
+
+
+BY_COST = sorted(AGENTS, key=lambda name: name != "gcbc")
 
 
 def runs_of(out, which=(0, 1), agent="gcbc", changes=SMALL, **more):
@@ -73,7 +75,7 @@ def check_same(one, other):
 # --- The same as alone
 
 
-@pytest.mark.parametrize("agent", first_is_quick(AGENTS))
+@pytest.mark.parametrize("agent", first_is_quick(BY_COST))
 @pytest.mark.parametrize(
     "more",
     [{}, *slow([{"changes": SMALL | ROUNDS}])],
@@ -89,6 +91,7 @@ def test_states(agent, more, tmp_path):
     assert any((first[name] != second[name]).any() for name in first)
 
 
+@pytest.mark.slow
 def test_from_nothing(tmp_path):
     changes = {k: v for k, v in SMALL.items() if k not in ("steps", "episodes")}
     how = {"changes": changes | ROUNDS, "data": "own"}
@@ -100,7 +103,8 @@ def test_from_nothing(tmp_path):
         assert [row["collected"] for row in rows_of(x)] == [100, 200]
 
 
-@pytest.mark.parametrize("agent", first_is_quick(["gcbc", "crl", "td3_her"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", AGENTS)
 def test_pixels(agent, tmp_path):
     online = {"collect": 100, "copies": 1, "per_update": 25}
     how = {"agent": agent, "obs": "pixels", "changes": SEEN | online}
@@ -172,7 +176,7 @@ class Stopped:
         self.save(*what)
 
 
-@pytest.mark.parametrize("n", [1, 4, 7])
+@pytest.mark.parametrize("n", first_is_quick([4, 1, 7]))
 def test_a_group_that_was_stopped_goes_on(n, tmp_path, monkeypatch, capsys):
     """Before a first checkpoint, when one seed is ahead, and while it collects."""
     how = {"changes": SMALL | ROUNDS}
@@ -247,14 +251,12 @@ def test_the_command_on_a_cpu_is_that_of_each_seed(tmp_path, capsys):
     assert "holds a run; add --resume to go on" in refused(
         [*TRAIN, "--out", out], capsys
     )
-    before = {path: path.stat() for path in out.rglob("*")}
-    shutil.rmtree(single)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    assert len(before) == 8
     more = [*TRAIN[:-1], "0,1,2", "--out", str(out), "--resume"]
     assert main(more) == 0
     assert "finished before: 2 of 3 seeds\n" in capsys.readouterr().out
-    assert {path: path.stat() for path in before if path != out} == {
-        path: x for path, x in before.items() if path != out
-    }
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / "2" / "manifest.json").exists()
 
 
@@ -318,11 +320,11 @@ def test_one_program_makes_the_updates_of_all(tmp_path):
     agents, replays = [run.fresh() for run in some], [run.replay() for run in some]
     replays[1] = replays[1].with_lengths()
     keys = jax.numpy.stack([run.keys[1] for run in some])
-    together, metrics = updates_at_once(Stacked.of(agents), replays, 3, keys=keys)
+    together, metrics = updates_at_once(Stacked.of(agents), replays, 5, keys=keys)
     each = zip(agents, replays, keys, together.each(), metrics["loss"], strict=True)
     for agent, replay, key, got, loss in each:
-        want, wanted = updates(agent, replay, 3, key=key)
-        assert loss == pytest.approx(wanted["loss"], rel=1e-5)
-        assert int(got.step) == 3
+        want, wanted = updates(agent, replay, 5, key=key)
+        assert loss == pytest.approx(float(wanted["loss"]), rel=1e-5)
+        assert int(got.step) == 5
         for x, y in zip(*map(jax.tree.leaves, (got.actor, want.actor)), strict=True):
             np.testing.assert_allclose(x, y, atol=1e-5)

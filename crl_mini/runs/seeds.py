@@ -81,7 +81,7 @@ class Stacked:
         return jax.tree.unflatten(self.form, self.arrays)
 
     def each(self) -> list:
-        """All of them, each by itself; by way of the host, where nothing is compiled."""
+        """All of them, each by itself: by way of the host, which compiles nothing."""
         keys = jax.dtypes.prng_key
         on_host = [
             x if jnp.issubdtype(x.dtype, keys) else np.asarray(x) for x in self.arrays
