@@ -372,11 +372,17 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self._batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
 
     def reset(self, *, seed=None, options=None):
-        """Sample start and goal of every simulation, each with its own generator."""
-        super().reset(seed=seed)
+        """Sample start and goal of every simulation, each with its own generator.
+
+        `seed` may be a list, with one for each simulation.
+        """
+        seeds = seed if isinstance(seed, list) else None
+        super().reset(seed=seeds[0] if seeds else seed)
         if seed is not None or self._rngs is None:
-            first = self.np_random_seed if seed is None else seed
-            seeds = [first + i for i in range(self.num_envs)]  # above 64 bits too
+            if seeds is None:
+                first = self.np_random_seed if seed is None else seed
+                seeds = [first + i for i in range(self.num_envs)]  # above 64 bits too
+            checks.shaped("seed", seeds, (self.num_envs,))
             self._rngs = [np.random.default_rng(seed) for seed in seeds]
         return self.begin(self._rngs)
 

@@ -5,7 +5,7 @@ episode is, which actions are judged, which goals are reached, where data come f
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from jaxtyping import Float, Shaped
 from crl_mini import checks
 from crl_mini.envs import maze, tabletop
 from crl_mini.envs.play import Wander
-from crl_mini.rollouts import Episodes, rollout, rollouts
+from crl_mini.rollouts import Episodes, rollout, rollouts, seeds_of_rounds
 
 OURS = "crl_mini/"  # namespace of this package's environments
 TASKS = [
@@ -75,6 +75,8 @@ class GoalTask:
     """Draws pictures of poses, where the agent sees pictures."""
     paper: "GoalTask | None" = None
     """The same task by the paper's protocol, where there is one."""
+    shared = False
+    """May the simulations of several seeds be in one vector: see `shared_episodes`."""
 
     def __init__(self, spec: EnvSpec, obs: str = "state"):
         self.spec, self.obs = spec, obs
@@ -129,6 +131,21 @@ class GoalTask:
     ) -> Episodes:
         """`n` episodes of `length` steps in these copies of the environment."""
         return rollouts(env, policy, length, n, seed=seed)
+
+    def shared_episodes(
+        self,
+        policy: Callable,
+        n: int,
+        length: int | None = None,
+        *,
+        seeds: Sequence[int],
+        **settings,
+    ) -> list[Episodes]:
+        """The `episodes` of each seed, in one vector of len(seeds) x n copies."""
+        length, n = length or self.length, n * len(seeds)
+        firsts = [seeds_of_rounds(seed, 1)[0] for seed in seeds]
+        with closing(self.make(n, max_episode_steps=length, **settings)) as env:
+            return rollout(env, policy, length, seed=firsts).split(len(seeds))
 
     def walk(self, seed: int) -> Callable:
         """A random walk with momentum, in either kind of action space."""
@@ -218,6 +235,7 @@ class TabletopTask(GoalTask):
     """
 
     obs_types = OBS
+    shared = True
     judged = "mode"
     filming = {"width": SIDE, "height": SIDE}
     scripted = {"play": None, "noisy": 0.8}
