@@ -61,7 +61,13 @@ LAST = 15  # lines of a log
 
 PLAYED = ("Push", "BinPick", "PickPlace", "Drawer", "Reach")
 FROM_PLAY = (("crl", "bc=0.1"), ("crl", "bc=0.5"), ("gcbc",), ("td3_her",))
-FROM_NOTHING = (("c_learning", "nce=true"), ("td3_her",), ("crl",), ("gcbc",))
+FROM_NOTHING = (
+    ("c_learning", "nce=true"),
+    ("td3_her",),
+    ("crl",),
+    ("td3_her", "told=false"),
+    ("gcbc",),
+)
 
 
 # --- Trainings
@@ -146,7 +152,7 @@ def studies() -> dict[str, list[Job]]:
     return {
         "speeds": [Job("speeds", "speeds", "speeds", (f"--seconds={SPEEDS}",))],
         "play": [*play()],
-        "own-states": [*own("own-states", ["BinPick", "Push"], 8)],
+        "own-states": [*own("own-states", ["BinPick", "Push", "BinPickPaper"], 8)],
         "own-pixels": [*pixels],
         "t4": [t4],
     }

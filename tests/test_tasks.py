@@ -10,6 +10,7 @@ from gymnasium import spaces
 from crl_mini.agents.td3_her import reached
 from crl_mini.envs import tasks
 from crl_mini.envs.tasks import TASKS, task
+from crl_mini.runs.run import Run
 
 NEAR = 0.3  # a goal of the plane nearer than this is reached
 
@@ -152,3 +153,13 @@ def test_two_protocols_of_a_task():
     names = ("BinPickPaper", "Reach", "PointMaze-U", "line:Line-v0")
     assert [task(name).paper for name in names] == [None] * 4
     assert [task(name).counts for name in names[1:]] == ["at_end", "ever", "ever"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_our_own_bounds_are_trusted(name, tmp_path):
+    """On its first random walk an agent may see a block that hardly moves."""
+    run = Run(name, "smoke", 2, tmp_path)
+    data = run.first_data()
+    still = data._replace(observations=0 * data.observations + 0.01, achieved=None)
+    still.observations[:, 0] += 1e-5
+    assert run.fitted(still) is run

@@ -75,6 +75,9 @@ class GoalTask:
     """Draws pictures of poses, where the agent sees pictures."""
     paper: "GoalTask | None" = None
     """The same task by the paper's protocol, where there is one."""
+    bounded = False
+    """Are the bounds of its spaces those of its values? Then no data are needed to
+    scale them: what an agent sees first, on a random walk, may hardly vary."""
     shared = False
     """May the simulations of several seeds be in one vector: see `shared_episodes`."""
 
@@ -215,6 +218,8 @@ def rewards_of(env: gymnasium.Env, goals: Shaped[np.ndarray, "N ..."]) -> Callab
 class MazeTask(GoalTask):
     """One of our mazes."""
 
+    bounded = True
+
     def length_of_data(self, collects: bool) -> int:
         """Walks without goals are longer than the task's episodes: 200 steps."""
         return self.length if collects else 200
@@ -235,6 +240,7 @@ class TabletopTask(GoalTask):
     """
 
     obs_types = OBS
+    bounded = True
     shared = True
     judged = "mode"
     filming = {"width": SIDE, "height": SIDE}

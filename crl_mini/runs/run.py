@@ -168,6 +168,8 @@ class Run:
 
     def fitted(self, data) -> "Run":
         """The run with bounds from the data where the spaces' own say little."""
+        if self.env.bounded:
+            return self
         parts = {"observation": data.observations, "achieved_goal": data.achieved}
         if data.achieved is None:
             parts["achieved_goal"] = data.observations
@@ -175,7 +177,7 @@ class Run:
         for name, x in parts.items():
             space = self.env.spaces[0][name]
             box = fitted(space, x.reshape(-1, *x.shape[2:]))
-            if box is not space and self.env.scene is None:
+            if box is not space:
                 bounds[name] = [box.low.tolist(), box.high.tolist()]
         return self.with_bounds(bounds) if bounds else self
 
