@@ -34,6 +34,7 @@ from crl_mini.__main__ import Parser
 from crl_mini.devices import device, use_compilation_cache
 from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.runs.run import Run
+from crl_mini.runs.seeds import Stacked, updates_at_once
 from crl_mini.train import updates
 
 CALLS, MOMENT = 3, 0.25  # measurements, and the seconds that each lasts at least
@@ -105,25 +106,32 @@ def training(obs: str, sizes: Sizes) -> Run:
 
 
 def learning(obs: str, sizes: Sizes, replay) -> Iterator[Work]:
-    """Updates of one agent, and of some agents of other seeds under one `vmap`."""
+    """Updates of one agent, and of several seeds at once, as `train --seeds` does."""
     n, seeds = (x[obs == "state"] for x in (sizes.updates, sizes.seeds))
     run = training(obs, sizes)
     agent, key = run.fresh(), run.keys[1]
 
-    def several(agent, replay, key):
+    def of_one(agent, replay, key):
         return updates(agent, replay, n, key=key)
 
+    def of_all(agents, replays, keys):
+        return updates_at_once(agents, replays, n, keys=keys)
+
     alone = agent, replay, key
-    flop = products(jax.make_jaxpr(several)(*alone).jaxpr) / n
+    together = (
+        Stacked.of([agent] * seeds),
+        [replay] * seeds,
+        jax.random.split(key, seeds),
+    )
+    flop = products(jax.make_jaxpr(of_one)(*alone).jaxpr) / n
     known = {"unit": "updates", "flop": flop, "passes": n}
     name = f"CRL, {obs}"
-    yield Work(name, amount=n, program=jax.jit(several), arguments=alone, **known)
-    copies = jax.tree.map(lambda x: jnp.stack([x] * seeds), agent)
+    yield Work(name, amount=n, program=jax.jit(of_one), arguments=alone, **known)
     yield Work(
         f"{name}, {seeds} seeds at once",
         amount=n * seeds,
-        program=jax.jit(jax.vmap(several, (0, None, 0))),
-        arguments=(copies, replay, jax.random.split(key, seeds)),
+        program=jax.jit(of_all),
+        arguments=together,
         **known,
     )
 

@@ -1,9 +1,10 @@
 """Trainings of one GPU in as many minutes as there are, and its speeds.
 
-Each training is a `python -m crl_mini train` in a process of its own, with a folder of
-its own below --out. There are two queues, of trainings from pixels and from states; so
-many of each run at a time. The speeds are measured first (`_speeds.py`), while the
-trainings from pixels make their data; those from states begin when that is done.
+Each training is a `python -m crl_mini train --seeds 0,1,2` in a process of its own: its
+seeds train at once, each in a folder of its own below --out. There are two queues, of
+trainings from pixels and from states; so many of each run at a time. The speeds are
+measured first (`_speeds.py`), while the trainings from pixels make their data; those
+from states begin when that is done.
 
 Half a minute before the end all trainings are stopped, as by Ctrl-C. The same command
 goes on with them, and skips those that are finished. Whatever happens, DIR/packs holds
@@ -27,6 +28,7 @@ Studies, each in the order of what is most worth to know:
 import contextlib
 import csv
 import io
+import itertools
 import os
 import signal
 import subprocess
@@ -59,9 +61,13 @@ LAST = 15  # lines of a log
 
 PLAYED = ("Push", "BinPick", "PickPlace", "Drawer", "Reach")
 FROM_PLAY = (("crl", "bc=0.1"), ("crl", "bc=0.5"), ("gcbc",), ("td3_her",))
-FROM_NOTHING = (("c_learning", "nce=true"), ("td3_her",), ("crl",), ("gcbc",))
-# Agents from nothing, by their place above, and their seeds: what comes first.
-FIRST = ((0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (0, 3), (1, 1), (2, 1))
+FROM_NOTHING = (
+    ("c_learning", "nce=true"),
+    ("td3_her",),
+    ("crl",),
+    ("td3_her", "told=false"),
+    ("gcbc",),
+)
 
 
 # --- Trainings
@@ -78,68 +84,75 @@ class Job:
     """Of its folder and of its log."""
     words: tuple[str, ...]
     """Arguments of the command."""
+    seeds: tuple[int, ...] = ()
+    """Of a training."""
 
-    def folder(self, out: Path) -> Path:
-        """Where a training writes."""
-        return out / "runs" / self.name
+    def folders(self, out: Path) -> dict[str, Path]:
+        """Where the seeds of a training write, by names of their own."""
+        place = out / "runs" / self.name
+        return {f"{self.name}-{seed}": place / str(seed) for seed in self.seeds}
 
-    def result(self, out: Path) -> Path:
-        """The file that is there when it is finished."""
-        known = out / "speeds.json", self.folder(out) / "manifest.json"
-        return known[self.lane != "speeds"]
+    def have(self, out: Path, name: str) -> list[bool]:
+        """Whether the folder of each seed holds a file."""
+        return [(folder / name).exists() for folder in self.folders(out).values()]
+
+    def done(self, out: Path) -> bool:
+        """Is there all that it makes?"""
+        if self.lane == "speeds":
+            return (out / "speeds.json").exists()
+        return all(self.have(out, "manifest.json"))
 
     def command(self, out: Path) -> list[str]:
         """What to run: for a training that has begun, to go on with it."""
         if self.lane == "speeds":
             return [*MEASURE, *self.words, "--out", str(out)]
-        folder = self.folder(out)
-        more = ["--resume"] * (folder / "config.json").exists()
-        return [*TRAIN, *self.words, "--out", str(folder), *more]
+        more = ["--resume"] * any(self.have(out, "config.json"))
+        return [*TRAIN, *self.words, "--out", str(out / "runs" / self.name), *more]
 
 
 LANES = ("speeds", "pixels", "states")
 
 
-def training(study: str, task: str, agent: tuple, seed: int, *settings, **more) -> Job:
+def training(
+    study: str, task: str, agent: tuple, seeds: Iterable[int], *settings, **more
+) -> Job:
     """A training of an agent, given as its name and its own settings."""
-    what = {"task": task, "agent": agent[0], "seed": seed} | more
+    seeds = tuple(seeds)
+    what = {"task": task, "agent": agent[0], "seeds": ",".join(map(str, seeds))} | more
     words = [f"--{name}={value}" for name, value in what.items()]
     if settings := (*settings, *agent[1:]):
         words += ["--set", *settings]
-    name = "-".join([study, task, agent[0], *agent[1:], str(seed)]).replace("=", "")
+    name = "-".join([study, task, *agent]).replace("=", "")
     lane = "pixels" if more.get("obs") == "pixels" else "states"
-    return Job(study, lane, name, tuple(words))
+    return Job(study, lane, name, tuple(words), seeds)
 
 
 def play() -> Iterator[Job]:
     """From play, from pixels: all agents make equally many updates."""
     how = {"obs": "pixels", "data": "play"}
-    for seed in range(3):
-        for task in PLAYED:
-            for agent in FROM_PLAY:
-                sizes = "episodes=4000", "steps=20000", "every=4000"
-                yield training("play", task, agent, seed, *sizes, **how)
+    for task in PLAYED:
+        for agent in FROM_PLAY:
+            sizes = "episodes=4000", "steps=20000", "every=4000"
+            yield training("play", task, agent, range(3), *sizes, **how)
 
 
-def own(study: str, tasks: Iterable[str], pairs: Iterable, **how) -> Iterator[Job]:
-    """From nothing: each task with pairs of an agent's place and a seed."""
+def own(study: str, tasks: Iterable[str], seeds: int, **how) -> Iterator[Job]:
+    """From nothing: each task with each agent."""
     sizes = "collect=1000000", "copies=64", "per_update=4"
-    for place, seed in pairs:
-        for task in tasks:
-            yield training(study, task, FROM_NOTHING[place], seed, *sizes, **how)
+    for task in tasks:
+        for agent in FROM_NOTHING:
+            yield training(study, task, agent, range(seeds), *sizes, **how)
 
 
 def studies() -> dict[str, list[Job]]:
     """All trainings by their study, the one that is worth most first."""
-    every = [(place, seed) for seed in range(8) for place in range(len(FROM_NOTHING))]
-    states = [*own("own-states", ["BinPick"], FIRST)]
-    states += [*own("own-states", ["Push", "BinPick"], every)]
-    pixels = own("own-pixels", ["Reach", "Push", "BinPick"], every[:4], obs="pixels")
-    t4 = training("t4", "BinPick", ("crl",), 0, preset="t4", obs="pixels", data="play")
+    pixels = own("own-pixels", ["Reach", "Push", "BinPick"], 1, obs="pixels")
+    how = {"preset": "t4", "obs": "pixels", "data": "play"}
+    t4 = training("t4", "BinPick", ("crl",), [0], **how)
     return {
         "speeds": [Job("speeds", "speeds", "speeds", (f"--seconds={SPEEDS}",))],
         "play": [*play()],
-        "own-states": [*dict.fromkeys(states)],
+        "own-states": [*own("own-states", ["BinPick", "Push", "BinPickPaper"], 8)],
         "own-pixels": [*pixels],
         "t4": [t4],
     }
@@ -151,10 +164,9 @@ def smoke() -> dict[str, list[Job]]:
     seen, sizes = how | {"obs": "pixels"}, ("steps=20", "every=10", "episodes=4")
     return {
         "speeds": [Job("speeds", "speeds", "speeds", ("--small", "--seconds=30"))],
-        "play": [training("play", "Reach", ("gcbc",), 0, *sizes, "tests=4", **seen)],
+        "play": [training("play", "Reach", ("gcbc",), [0], *sizes, "tests=4", **seen)],
         "own-states": [
-            training("own-states", "Reach", ("gcbc",), seed, *sizes, **how)
-            for seed in range(2)
+            training("own-states", "Reach", ("gcbc",), range(2), *sizes, **how)
         ],
     }
 
@@ -196,7 +208,7 @@ class Session:
     """Jobs that had a second try."""
 
     def __post_init__(self):
-        done = [job for job in self.jobs if job.result(self.out).exists()]
+        done = [job for job in self.jobs if job.done(self.out)]
         self.ended |= dict.fromkeys(done, "done")
         self.waiting = {lane: deque() for lane in LANES}
         for job in self.jobs:
@@ -250,14 +262,14 @@ class Session:
                     process.kill()
                 continue
             del self.running[job]
-            if job.result(self.out).exists():
+            if job.done(self.out):
                 self.ended[job] = "done"
                 say(f"{job.name}: done")
                 continue
             say(f"{job.name} ended with status {process.returncode}:")
             say("\n".join(f"  {line}" for line in tail(self.log(job), 5)))
-            kept = (job.folder(self.out) / "checkpoint.safetensors").exists()
-            if kept and job not in self.again:
+            kept = job.have(self.out, "checkpoint.safetensors")
+            if any(kept) and job not in self.again:
                 self.again.add(job)
                 self.waiting[job.lane].appendleft(job)
             else:
@@ -275,7 +287,7 @@ class Session:
                 process.kill()
                 process.wait()
         for job in self.running:
-            if job.result(self.out).exists():
+            if job.done(self.out):
                 self.ended[job] = "done"
         self.running.clear()
 
@@ -290,8 +302,8 @@ class Session:
             return self.ended[job]
         if job in self.running:
             return "running"
-        begun = (job.folder(self.out) / "config.json").exists()
-        return "stopped" if begun else "waiting"
+        begun = job.have(self.out, "config.json")
+        return "stopped" if any(begun) else "waiting"
 
     def progress(self, minutes: float) -> str:
         """One line."""
@@ -306,8 +318,11 @@ class Session:
         rows = []
         for job in self.jobs:
             state = self.state(job)
-            if job.lane != "speeds" and state != "waiting":
-                rows.append({"run": job.name, "state": state} | reached(job, self.out))
+            for name, folder in job.folders(self.out).items():
+                if state != "waiting":
+                    done = (folder / "manifest.json").exists()
+                    kind = {"run": name, "state": "done" if done else state}
+                    rows.append(kind | reached(folder))
         return rows
 
 
@@ -325,9 +340,9 @@ def tail(path: Path, lines: int) -> list[str]:
     return []
 
 
-def reached(job: Job, out: Path) -> dict:
-    """How far a training came: by its manifest, or by its metrics so far."""
-    folder, names = job.folder(out), ("step", "collected", "at_end", "ever")
+def reached(folder: Path) -> dict:
+    """How far a run came: by its manifest, or by its metrics so far."""
+    names = ("step", "collected", "at_end", "ever")
     last = dict.fromkeys((*names, "minutes"), "")
     with contextlib.suppress(FileNotFoundError):
         lines = (folder / "metrics.csv").read_text().splitlines()
@@ -359,7 +374,7 @@ def tables(session: Session) -> dict[str, bytes]:
     paths = [out / "speeds.csv", out / "speeds.json"]
     for job in session.jobs:
         names = ("config.json", "manifest.json", "metrics.csv")
-        paths += [job.folder(out) / name for name in names]
+        paths += [x / name for x in job.folders(out).values() for name in names]
         if last := tail(session.log(job), LAST):
             files[f"logs/{job.name}.txt"] = "\n".join(last).encode()
     for path in paths:
@@ -370,12 +385,13 @@ def tables(session: Session) -> dict[str, bytes]:
 
 def networks(session: Session) -> Iterator[tuple[str, bytes]]:
     """Names and networks of finished trainings, those that are worth most first."""
-    for job in session.jobs:
-        if job.lane == "speeds" or session.ended.get(job) != "done":
+    named = (job.folders(session.out).items() for job in session.jobs)
+    for name, folder in itertools.chain.from_iterable(named):
+        if not (folder / "manifest.json").exists():
             continue
-        kept = session.out / "networks" / f"{job.name}.safetensors"
+        kept = session.out / "networks" / f"{name}.safetensors"
         if not kept.exists():
-            arrays = load_file(job.folder(session.out) / "checkpoint.safetensors")
+            arrays = load_file(folder / "checkpoint.safetensors")
             own = {k: x for k, x in arrays.items() if k.startswith(NETWORKS)}
             write(kept, save({k: x.astype(np.float16) for k, x in own.items()}))
         yield f"networks/{kept.name}", kept.read_bytes()

@@ -56,6 +56,10 @@ def train(args: argparse.Namespace) -> int:
     from crl_mini.runs.run import Run
 
     use_compilation_cache()
+    if args.seeds:
+        return _train_seeds(args)
+    if args.at_once is not None:
+        raise ValueError("--at-once is for several seeds: add --seeds 0,1,2")
     if args.distributed:
         start_processes()
     run = Run(**_settings(args), seed=args.seed, out=args.out)
@@ -69,6 +73,56 @@ def train(args: argparse.Namespace) -> int:
         print(f"stopped; {more}", file=sys.stderr)
         return 130
     return 0
+
+
+def _train_seeds(args: argparse.Namespace) -> int:
+    """Train each of --seeds, in a folder of its own below --out."""
+    from crl_mini.runs.seeds import groups
+    from crl_mini.runs.sweep import of_seeds
+
+    if args.distributed:
+        raise ValueError("--distributed trains one seed: give --seed")
+    how = {"out": args.out, "resume": args.resume}
+    runs = of_seeds(args.seeds, **how, **_settings(args))
+    if finished := len(args.seeds) - len(runs):
+        print(f"finished before: {finished} of {len(args.seeds)} seeds")
+    more = f"go on with: --out {args.out} --resume"
+    return _train_all(groups(runs, args.at_once), more)
+
+
+def _train_all(groups: list[list], more: str) -> int:
+    """Train groups of runs, a line a run; `more` says how to go on. The exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    failed = 0
+    try:
+        for group in tqdm(groups, "runs", unit="run", disable=len(groups) < 2):
+            for run, outcome in _outcomes(group):
+                if isinstance(outcome, dict):
+                    tqdm.write(_summary(run, outcome))
+                else:
+                    tqdm.write(f"{run.out}: {outcome}", file=sys.stderr)
+                    failed += 1
+    except KeyboardInterrupt:
+        print(f"stopped; {more}", file=sys.stderr)
+        return 130
+    return 1 if failed else 0
+
+
+def _outcomes(group: list) -> list[tuple]:
+    """Runs that are trained at once, or one alone: manifests, or what went wrong."""
+    from crl_mini.runs.run import begun
+    from crl_mini.runs.seeds import train_at_once
+
+    try:
+        if len(group) > 1:
+            outcomes = train_at_once(group)
+        else:
+            outcomes = [run(resume=begun(run)) for run in group]
+    except Exception as problem:
+        if not (said := _line(problem)):
+            raise
+        outcomes = [said] * len(group)
+    return [*zip(group, outcomes, strict=True)]
 
 
 def _settings(args: argparse.Namespace) -> dict:
@@ -102,41 +156,30 @@ def seeds_of(text: str) -> list[int]:
 def _summary(run, manifest: dict) -> str:
     """One line about a finished run."""
     low, high = manifest["ever_interval"]
+    memory = manifest.get("memory_gib")
+    memory = f"{memory} GiB on the device, " if memory else ""
     return (
         f"{run.task}: {manifest['ever']:.0%} of {manifest['episodes']} goals reached "
         f"({low:.0%} to {high:.0%}), {manifest['at_end']:.0%} held at the end, "
-        f"{manifest['minutes']} minutes; {run.out}/manifest.json"
+        f"{manifest['minutes']} minutes, {memory}{run.out}/manifest.json"
     )
 
 
 def sweep(args: argparse.Namespace) -> int:
     from crl_mini.devices import use_compilation_cache
+    from crl_mini.runs.seeds import groups
     from crl_mini.runs.sweep import command, unfinished
 
     use_compilation_cache()
     what = _settings(args)
     axes = [what.pop(k).split(",") for k in ("task", "agent")]
     runs = unfinished(*axes, args.seeds, out=args.out, **what)
+    jobs = groups(runs, args.at_once)
     if args.dry_run:
-        for run in runs:
-            print(command(run))
+        for job in jobs:
+            print(command(*job))
         return 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    failed = 0
-    try:
-        for run in tqdm(runs, "runs", unit="run", disable=len(runs) < 2):
-            try:
-                manifest = run(resume=(run.out / "config.json").exists())
-                tqdm.write(_summary(run, manifest))
-            except Exception as problem:
-                if not (said := _line(problem)):
-                    raise
-                tqdm.write(f"{run.out}: {said}", file=sys.stderr)
-                failed += 1
-    except KeyboardInterrupt:
-        print("stopped; go on with the same command", file=sys.stderr)
-        return 130
-    return 1 if failed else 0
+    return _train_all(jobs, "go on with the same command")
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -162,15 +205,20 @@ def evaluate(args: argparse.Namespace) -> int:
             print(said + hint, file=sys.stderr)
             status = 1
     policy = run.policy(agent, run.env.judged)
-    tested = run.env.episodes(policy, args.episodes, seed=args.seed)
+    how = {"n": args.episodes, "seed": args.seed}
+    tested = run.env.episodes(policy, **how)
+    shares = {"reached": tested.ever, "held at the end": tested.at_end}
+    if paper := run.env.paper:
+        shares["by the paper's protocol"] = paper.episodes(policy, **how).ever
 
     def said(worked):
         low, high = wilson(int(worked.sum()), len(worked))
         return f"{worked.mean():.1%} ({low:.0%} to {high:.0%})"
 
+    goals = ", ".join(f"{name} {said(worked)}" for name, worked in shares.items())
     print(
-        f"{run.task}: of {args.episodes} goals reached {said(tested.ever)}, held at "
-        f"the end {said(tested.at_end)}; actions: {run.env.judged}; seed {args.seed}"
+        f"{run.task}: of {args.episodes} goals {goals}; "
+        f"actions: {run.env.judged}; seed {args.seed}"
     )
     return status
 
@@ -224,11 +272,16 @@ def _of_training(command: Parser, several: str) -> None:
     text = "other sizes and settings: episodes=64 collect=200000 bc=0.1"
     kind = {"type": _change, "default": [], "metavar": "NAME=VALUE"}
     command.add_argument("--set", nargs="+", action="extend", help=text, **kind)
+    text = "seeds that train at once, as one program; a GPU takes all, a CPU one"
+    command.add_argument("--at-once", type=int, metavar="N", help=text)
 
 
 def _train_arguments(command: Parser) -> None:
     _of_training(command, "")
-    command.add_argument("--seed", type=int, default=0, help="a number from 0 up")
+    one = command.add_mutually_exclusive_group()
+    one.add_argument("--seed", type=int, default=0, help="a number from 0 up")
+    text = "several seeds, with commas: folders OUT/0, OUT/1, ..."
+    one.add_argument("--seeds", type=seeds_of, help=text)
     command.add_argument("--out", type=Path, required=True, help="folder of the run")
     command.add_argument("--resume", action="store_true", help="go on with a run")
     text = "one of several processes: see start_processes in devices.py"

@@ -62,6 +62,13 @@ def device() -> str:
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
+def peak_memory_gib() -> float | None:
+    """Most memory that this process has had on its first device; None for CPUs."""
+    known = jax.local_devices()[0].memory_stats() or {}
+    peak = known.get("peak_bytes_in_use")
+    return None if peak is None else round(peak / 2**30, 2)
+
+
 def spread(batch):
     """The batch with its rows split over all devices; an update still sees all rows.
 

@@ -1,9 +1,11 @@
 """Rollouts: episodes of a policy in a vector of environments."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -41,25 +43,43 @@ class Episodes(NamedTuple):
         """Whether the goal was reached at the last real step."""
         return self.success[np.arange(len(self.lengths)), self.lengths - 1]
 
+    def split(self, n: int) -> list["Episodes"]:
+        """`n` equal parts, in order."""
+        same = self.achieved is self.observations
+        parts = [
+            Episodes(*x) for x in zip(*(np.split(x, n) for x in self), strict=True)
+        ]
+        return [x._replace(achieved=x.observations) for x in parts] if same else parts
 
-def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
+
+def rollout(
+    env: VectorEnv, policy, length: int, *, seed: int | Sequence[int]
+) -> Episodes:
     """One episode of `length` steps at most in every copy of the environment.
 
     `policy(s, g, key)` returns a batch of actions; see `members`. The seed decides
     starts, goals and the policy's noise. Gymnasium's autoreset mode makes no
     difference. All is copied: the policy and the environment may write into their
     arrays again.
+
+    Several seeds have as many copies each, in order, with the starts and goals of a
+    vector of their own; the policy gets a key for each of them. The environment must
+    take a seed a copy, s + i for copy i of the seed s.
     """
     checks.at_least("length", length, 1)
-    key = key_of(seed)
-    now, _ = env.reset(seed=seed)
+    if isinstance(seed, Sequence):
+        each = range(env.num_envs // len(seed))
+        now, _ = env.reset(seed=[s + i for s in seed for i in each])
+        key, fold = jnp.stack([key_of(s) for s in seed]), _fold_in_each
+    else:
+        now, _ = env.reset(seed=seed)
+        key, fold = key_of(seed), jax.random.fold_in
     goals, n = np.array(now["desired_goal"]), env.num_envs
     seen, actions, success = [_seen(now)], [], []
     running, terminal = np.ones(n, bool), np.zeros(n, bool)
     lengths = np.full(n, length)
     for t in range(length):
-        noise = jax.random.fold_in(key, t)
-        action = policy(seen[-1][0], now["desired_goal"], noise)
+        action = policy(seen[-1][0], now["desired_goal"], fold(key, t))
         action = members(env.single_action_space, action)
         actions.append(action)
         now, _, terminated, truncated, info = env.step(action.copy())
@@ -82,6 +102,9 @@ def rollout(env: VectorEnv, policy, length: int, *, seed: int) -> Episodes:
     achieved = observations if same else np.stack([g for _, g in seen], 1)
     actions, success = np.stack(actions, 1), np.stack(success, 1)
     return Episodes(observations, actions, goals, success, achieved, lengths, terminal)
+
+
+_fold_in_each = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
 
 
 def key_of(seed: int) -> PRNGKeyArray:
@@ -117,15 +140,19 @@ def rollouts(env: VectorEnv, policy, length: int, n: int, *, seed: int) -> Episo
     Each round has a seed of its own, sampled from `seed`: copy i of most vectors has
     the seed s + i, so the seeds s and s + 1 would share all episodes but one.
     """
-    rounds = math.ceil(n / env.num_envs)
-    seeds = np.random.SeedSequence(seed).generate_state(rounds)
+    seeds = seeds_of_rounds(seed, math.ceil(n / env.num_envs))
     bar = tqdm(seeds, "episodes", unit="round", leave=False, disable=len(seeds) == 1)
-    parts = [rollout(env, policy, length, seed=int(s)) for s in bar]
+    parts = [rollout(env, policy, length, seed=s) for s in bar]
     if env.num_envs == n:
         return parts[0]
     whole = Episodes(*(np.concatenate(x)[:n] for x in zip(*parts, strict=True)))
     same = all(part.achieved is part.observations for part in parts)
     return whole._replace(achieved=whole.observations) if same else whole
+
+
+def seeds_of_rounds(seed: int, rounds: int) -> list[int]:
+    """The seed of each round of `rollouts`."""
+    return np.random.SeedSequence(seed).generate_state(rounds).tolist()
 
 
 def _seen(now: dict) -> tuple[np.ndarray, np.ndarray]:

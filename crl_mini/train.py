@@ -15,6 +15,7 @@ from crl_mini.devices import spread
 from crl_mini.replay import Replay
 
 History = dict[str, np.ndarray]
+FIRST = "compiling"  # what a bar says until its first step is done
 
 
 @partial(jax.jit, static_argnames="n")
@@ -55,13 +56,13 @@ def train_offline(
     checks.at_least("every", every, 1)
     checks.at_least("steps", steps, every)
     rows = []
-    with tqdm(total=steps, disable=not progress, unit="update") as bar:
+    with tqdm(total=steps, disable=not progress, unit="update", desc=FIRST) as bar:
         for _ in range(steps // every):
             agent, row = chunk(agent, replay, every, key, watch)
             rows.append(row)
             if log:
                 log(agent, replay, row)
-            _show(bar, every, rows)
+            show(bar, every, rows)
     return agent, {k: np.array([row[k] for row in rows]) for k in rows[0]}
 
 
@@ -90,17 +91,23 @@ def train(
         loop = {"every": min(every, steps), "watch": watch, "log": log}
         agent, _ = train_offline(agent, replay, left, key=key, **loop)
     rows, first = [], (int(agent.step) - steps) // n_updates
-    with tqdm(total=rounds, initial=first, disable=not rounds, unit="round") as bar:
+    look = {"initial": first, "disable": not rounds, "unit": "round", "desc": FIRST}
+    with tqdm(total=rounds, **look) as bar:
         for k in range(first, rounds):
             new = collect(agent, k)
-            ends = {"lengths": new.lengths, "terminal": new.terminal}
-            replay = replay.add(new.observations, new.actions, new.achieved, **ends)
+            replay = with_episodes(replay, new)
             agent, row = chunk(agent, replay, n_updates, key, watch)
             rows.append(row | {"explored": float(new.at_end.mean())})
             if log:
                 log(agent, replay, rows[-1])
-            _show(bar, 1, rows)
+            show(bar, 1, rows)
     return agent, replay
+
+
+def with_episodes(replay: Replay, new) -> Replay:
+    """The replay with new `Episodes`; it takes over the memory of the old one."""
+    ends = {"lengths": new.lengths, "terminal": new.terminal}
+    return replay.add(new.observations, new.actions, new.achieved, **ends)
 
 
 def chunk(agent, replay: Replay, n: int, key: PRNGKeyArray, watch: Callable | None):
@@ -111,17 +118,22 @@ def chunk(agent, replay: Replay, n: int, key: PRNGKeyArray, watch: Callable | No
     before = int(agent.step)
     agent, metrics = updates(agent, replay, n, key=key)
     row = {"step": int(agent.step)} | {k: float(v) for k, v in metrics.items()}
-    if not (_finite(agent) and np.isfinite(list(row.values())).all()):
-        raise FloatingPointError(
-            f"training is no longer finite: after update {row['step']} the loss is "
-            f"{row['loss']:.4g}; the agent after update {before} is the last good one; "
-            f"try a learning_rate below {agent.config.learning_rate:g}, or layer_norm"
-        )
+    if not (finite(agent) and np.isfinite(list(row.values())).all()):
+        raise FloatingPointError(f"training {no_longer_finite(agent, before, row)}")
     return agent, row | (watch(agent) if watch else {})
 
 
+def no_longer_finite(agent, before: int, row: dict) -> str:
+    """What happened after the update `before`, and what may help."""
+    return (
+        f"is no longer finite: after update {row['step']} the loss is "
+        f"{row['loss']:.4g}; the agent after update {before} is the last good one; "
+        f"try a learning_rate below {agent.config.learning_rate:g}, or layer_norm"
+    )
+
+
 @jax.jit
-def _finite(agent):
+def finite(agent):
     """Whether all numbers of an agent are finite."""
     leaves = [
         x for x in jax.tree.leaves(agent) if jnp.issubdtype(x.dtype, jnp.floating)
@@ -129,9 +141,10 @@ def _finite(agent):
     return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
 
 
-def _show(bar: tqdm, n: int, rows: list[dict]) -> None:
+def show(bar: tqdm, n: int, rows: list[dict]) -> None:
     """Move the bar by `n`; beside it the loss and the success that are known last."""
     names = ("loss", "ever", "at_end")
     last = {k: row[k] for row in rows for k in names if row.get(k, "") != ""}
+    bar.set_description_str(refresh=False)
     bar.set_postfix({k: f"{float(v):.4g}" for k, v in last.items()}, refresh=False)
     bar.update(n)

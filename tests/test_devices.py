@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from crl_mini.devices import CACHE, use_compilation_cache
+from crl_mini.devices import CACHE, peak_memory_gib, use_compilation_cache
 
 # Four processes that make the same program, two of them without optimizing.
 FOUR = """
@@ -108,3 +108,14 @@ def test_a_home_that_cannot_be_written_does_no_harm(fresh, capfd):
     assert use_compilation_cache() is None
     assert jax.config.jax_compilation_cache_dir is None
     assert capfd.readouterr() == ("", "")
+
+
+def test_peak_memory_is_the_devices_own_number(monkeypatch):
+    assert peak_memory_gib() is None  # a CPU does not say it
+
+    class Device:
+        def memory_stats(self):
+            return {"peak_bytes_in_use": 3 * 2**29}
+
+    monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
+    assert peak_memory_gib() == 1.5

@@ -31,7 +31,7 @@ import fcntl, os, pathlib, sys, time
 import numpy as np
 from safetensors.numpy import save_file
 task = next(x for x in sys.argv if x.startswith("--task=")).removeprefix("--task=")
-out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1]) / "0"
 out.mkdir(parents=True, exist_ok=True)
 fcntl.flock(os.open(out, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
 with (out / "starts").open("a") as file:
@@ -56,7 +56,7 @@ import sys
 sys.path.insert(0, {benchmarks!r})
 import gpu
 gpu.TRAIN, gpu.MARGIN, gpu.PACKED = (sys.executable, {program!r}), 1, 1
-jobs = [gpu.training("play", task, ("x",), 0) for task in {tasks}]
+jobs = [gpu.training("play", task, ("x",), [0]) for task in {tasks}]
 gpu.smoke = lambda: {{"play": jobs}}
 sys.exit(gpu.main(sys.argv[1:]))
 """
@@ -71,7 +71,7 @@ def session(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "MARGIN", 1)
 
     def run(tasks: list[str], minutes: float):
-        jobs = [gpu.training("play", task, ("x",), 0) for task in tasks]
+        jobs = [gpu.training("play", task, ("x",), [0]) for task in tasks]
         monkeypatch.setattr(gpu, "smoke", lambda: {"play": jobs})
         command = ["--smoke", f"--minutes={minutes}", f"--out={tmp_path / 'out'}"]
         assert gpu.main([*command, "--at-a-time", "1", "1"]) == 0
@@ -100,32 +100,34 @@ def states(out: Path) -> dict[str, str]:
 
 def starts(out: Path) -> dict[str, list[str]]:
     """How each run was started, by its task."""
-    paths = (out / "runs").glob("*/starts")
-    return {p.parent.name.split("-")[1]: p.read_text().split() for p in paths}
+    paths = (out / "runs").glob("*/0/starts")
+    return {p.parts[-3].split("-")[1]: p.read_text().split() for p in paths}
 
 
 # --- What is planned
 
 
-def run_of(job) -> Run:
-    """The run that a job's command describes."""
+def runs_of(job) -> list[Run]:
+    """The runs that a job's command describes."""
     parser = Parser()
     _train_arguments(parser)
     args = parser.parse_args([*job.words, "--out", "x"])
-    return Run(**_settings(args), seed=args.seed, out=args.out)
+    assert tuple(args.seeds) == job.seeds
+    return [Run(**_settings(args), seed=seed, out=args.out) for seed in args.seeds]
 
 
 def test_studies_are_what_they_say():
     known = gpu.studies()
-    runs = {study: [run_of(job) for job in known[study]] for study in [*known][1:]}
+    runs = {
+        study: [run for job in known[study] for run in runs_of(job)]
+        for study in [*known][1:]
+    }
     for study, jobs in known.items():
         assert len({job.name for job in jobs}) == len(jobs) > 0, study
     for run in runs["play"]:
         assert (run.obs, run.data, run.rounds) == ("pixels", "play", 0)
         assert (run.budget.steps, run.budget.episodes) == (20_000, 4000)
         assert run.budget.tests == 200
-    first = runs["play"][: len(gpu.PLAYED) * len(gpu.FROM_PLAY)]
-    assert {run.seed for run in first} == {0}
     counts = Counter((run.task, run.agent) for run in runs["play"])
     assert {counts[task, "crl"] for task in gpu.PLAYED} == {6}  # two shares of cloning
     assert {counts[task, "gcbc"] for task in gpu.PLAYED} == {3}
@@ -138,6 +140,7 @@ def test_studies_are_what_they_say():
     counts = Counter((run.task, run.agent) for run in runs["own-states"])
     assert set(counts.values()) == {8}
     assert len(counts) == 8
+    assert len(known["own-states"]) == 8
     assert runs["t4"][0].config.batch_size == 512
 
 
@@ -196,11 +199,11 @@ def test_a_failing_job_stops_no_other(session, capsys):
         "good": ["fresh"],
     }
     files = unpacked(out)
-    assert files["logs/play-bad-x-0.txt"] == b"this one fails"
+    assert files["logs/play-bad-x.txt"] == b"this one fails"
     kept = load(files["networks/play-good-x-0.safetensors"])
     assert {k: x.dtype for k, x in kept.items()} == {"actor/w": np.float16}
     said = capsys.readouterr().out
-    assert "play-bad-x-0 ended with status 1:\n  this one fails" in said
+    assert "play-bad-x ended with status 1:\n  this one fails" in said
     (line,) = (x for x in said.splitlines() if x.startswith("play-good-x-0  "))
     assert line.split() == ["play-good-x-0", "done", "10", "0.75", "1.0", "0.2"]
 
@@ -210,7 +213,7 @@ def test_it_stops_in_time_and_goes_on(session):
     out = session(["slow", "good"], minutes=0.1)
     assert 4 < time.monotonic() - begun < 15
     assert states(out) == {"slow": "stopped", "good": "done"}
-    assert not (out / "runs/play-slow-x-0/manifest.json").exists()
+    assert not (out / "runs/play-slow-x/0/manifest.json").exists()
     session(["slow", "good"], minutes=1)
     assert states(out) == {"slow": "done", "good": "done"}
     assert starts(out) == {"slow": ["fresh", "resumed"], "good": ["fresh"]}
@@ -231,8 +234,8 @@ def test_after_a_kill_it_goes_on(session, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     files = unpacked(out)
-    assert json.loads(files["runs/play-good-x-0/manifest.json"])["at_end"] == 0.75
-    assert files["runs/play-slow-x-0/metrics.csv"].count(b"\n") == 3
+    assert json.loads(files["runs/play-good-x/0/manifest.json"])["at_end"] == 0.75
+    assert files["runs/play-slow-x/0/metrics.csv"].count(b"\n") == 3
     session(tasks, minutes=1)
     assert states(out) == dict.fromkeys(tasks, "done")
     assert starts(out) == {"slow": ["fresh", "resumed"], "good": ["fresh"]}
@@ -241,13 +244,14 @@ def test_after_a_kill_it_goes_on(session, tmp_path):
 def test_packs_have_room(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "ROOM", 5000)
     monkeypatch.setattr(gpu, "PACKS", 3)
-    jobs = [gpu.training("play", "Reach", ("x",), seed) for seed in range(6)]
+    jobs = [gpu.training("play", "Reach", ("x",), range(6))]
     sizes = (2000, 3000, 500, 1500, 2000, 100)  # numbers; a network takes twice as many
-    for job, n in zip(jobs, sizes, strict=True):
-        job.folder(tmp_path).mkdir(parents=True)
-        job.result(tmp_path).write_text('{"at_end": 1, "ever": 1, "minutes": 1}')
+    for folder, n in zip(jobs[0].folders(tmp_path).values(), sizes, strict=True):
+        folder.mkdir(parents=True)
+        told = '{"at_end": 1, "ever": 1, "minutes": 1}'
+        (folder / "manifest.json").write_text(told)
         x = {"critic/x": np.zeros(n, np.float32)}
-        save_file(x, job.folder(tmp_path) / "checkpoint.safetensors")
+        save_file(x, folder / "checkpoint.safetensors")
     gpu.pack_all(gpu.Session(tmp_path, {"pixels": 1, "states": 1}, jobs))
     kept = {}
     for path in sorted((tmp_path / "packs").iterdir())[1:]:

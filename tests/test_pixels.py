@@ -1,9 +1,11 @@
 """Pictures against MuJoCo's own rays, its renderer, and brute force."""
 
 import copy
+import dataclasses
 import os
 import subprocess
 import sys
+from collections import Counter
 from functools import lru_cache
 
 import jax
@@ -12,6 +14,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from folders import first_is_quick
+from jax.extend.core import jaxprs_in_params
 
 from crl_mini.envs import tabletop
 from crl_mini.envs.pixels import Scene
@@ -237,6 +240,49 @@ def test_it_draws_inside_jit_scan_and_vmap():
     mapped = jax.vmap(scene.draw)(split)
     for other in (scanned, mapped):
         assert np.array_equal(other.reshape(pictures.shape), pictures)
+
+
+def work_of(jaxpr) -> Counter:
+    """What a program computes, with sizes: its own steps and those inside of them."""
+    work = Counter()
+    for eqn in jaxpr.eqns:
+        inner = list(jaxprs_in_params(eqn.params))
+        for part in inner:
+            work += work_of(part)
+        if not inner and eqn.primitive.name != "reshape":
+            work[eqn.primitive.name, *(v.aval.size for v in eqn.outvars)] += 1
+        work["branches"] += eqn.primitive.name == "cond"
+    return work
+
+
+def test_many_batches_are_drawn_as_one():
+    """Under `vmap`, and two of them: the very same work, and its branch is kept."""
+    model = small_zoo(bodies=1)
+    scene = Scene.of(model, size=16, shadows=True)
+    poses = jnp.asarray(poses_of(scene, model, random_qpos(model, 12)))
+    split = poses.reshape(3, 2, 2, *poses.shape[1:])
+    many = jax.vmap(jax.vmap(scene.draw))
+    want, got = (
+        work_of(jax.make_jaxpr(f)(x).jaxpr)
+        for f, x in ((scene.draw, poses), (many, split))
+    )
+    assert got == want
+    assert got["branches"] == 1
+    pictures = scene.draw(poses)
+    np.testing.assert_array_equal(many(split).reshape(pictures.shape), pictures)
+
+
+def test_several_scenes_are_drawn_under_vmap():
+    model = small_zoo(bodies=1)
+    scene = Scene.of(model, size=16)
+    poses = jnp.asarray(poses_of(scene, model, random_qpos(model, 4)))
+    lights = jnp.stack([scene.directed, scene.directed / 2])
+
+    def lit(light):
+        return dataclasses.replace(scene, directed=light).draw(poses)
+
+    for got, light in zip(jax.vmap(lit)(lights), lights, strict=True):
+        np.testing.assert_array_equal(got, lit(light))
 
 
 def run(code, *args, **env):

@@ -24,7 +24,7 @@ from crl_mini.rollouts import rollout
 from crl_mini.runs.data import collect, save
 from crl_mini.runs.files import REPLAY, load, text
 from crl_mini.runs.formats import load as load_data
-from crl_mini.runs.run import Run, restored
+from crl_mini.runs.run import Run, check_same, of_config, restored, tested
 from crl_mini.train import updates
 
 KEY = jax.random.key(3)
@@ -400,6 +400,57 @@ def test_a_run_from_pixels(tmp_path, capsys):
     assert main(["evaluate", "--agent", str(out), "--episodes", "2"]) == 0
     said = refused(arguments(out, *task[:2], "--set", *few[:-1], "--resume"), capsys)
     assert "settings must be those of" in said
+
+
+def test_a_test_reports_both_protocols(tmp_path):
+    changes = {"tests": 100, "hidden": (8,), "batch_size": 2, "every": 25}
+    run = Run("BinPick", "smoke", 0, tmp_path, "td3_her", data="play", changes=changes)
+    walk = run.env.walk(0)
+    shares = run.success(run.env.walk(0), seed=3)
+    usual = run.env.episodes(walk, 100, seed=3)
+    other = run.env.paper.episodes(walk, 100, seed=3)
+    want = {"ever": usual.ever, "at_end": usual.at_end, "paper": other.ever}
+    assert shares == {name: reached.mean() for name, reached in want.items()}
+    assert 0 < shares["paper"] < 1
+    rows = [tested(run, replace(run.fresh(), step=np.int32(n))) for n in (1, 50)]
+    assert [row["paper"] == "" for row in rows] == [True, False]
+
+
+def test_a_bar_says_that_it_compiles_and_a_run_what_memory_it_had(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("crl_mini.runs.run.peak_memory_gib", lambda: 1.25)
+    assert main(arguments(tmp_path / "run", "--set", *TINY)) == 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["memory_gib"] == 1.25
+    said, bars = capsys.readouterr()
+    assert "1.25 GiB on the device" in said
+    first, *_, last = [x for x in bars.split("\r") if "update" in x]
+    assert first.startswith("compiling: ")
+    assert "compiling" not in last
+
+
+def test_what_td3_is_told_is_a_setting(tmp_path):
+    run = Run("line:Line-v0", "smoke", 0, tmp_path, "td3_her")
+    untold = replace(run, changes={"told": False})
+    assert run.fresh().success is not None
+    assert untold.fresh().success is None
+    config = untold.identity
+    assert not config["settings"]["told"]
+    assert of_config(config, tmp_path).fresh().success is None
+
+
+def test_a_setting_that_is_new_had_its_default(finished, tmp_path):
+    """A run that was made before can go on; one with another value cannot."""
+    run, _ = restored(finished)
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    run, config = replace(run, out=out), json.loads((out / "config.json").read_text())
+    del config["settings"]["exploration"]
+    (out / "config.json").write_text(json.dumps(config))
+    check_same(run)
+    with pytest.raises(ValueError, match="settings must be those of"):
+        check_same(replace(run, changes=run.changes | {"exploration": 0.5}))
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from crl_mini.envs.tabletop import (
     OBJECT,
     OPEN,
     OPENING,
+    PAPERS,
     STEP,
     SUBSTEPS,
     TASKS,
@@ -174,6 +175,40 @@ def test_bins():
     assert 0.4 < lifted.mean() < 1
     over_wall = np.abs(mixed[:, 4]) < 0.025
     assert (mixed[over_wall, 6] > 0.1).all()
+
+
+@pytest.mark.parametrize("obs_type", ["state", "poses"])
+@pytest.mark.parametrize("task", PAPERS)
+def test_the_papers_protocol(task, obs_type):
+    """The hand starts above the block; goals on the way, or final ones in pictures."""
+    env = vector(f"{task}Paper", 400, obs_type=obs_type)
+    sims, part = env.unwrapped, TASKS[task].part
+    assert sims.spec.max_episode_steps == 150
+    env.reset(seed=0)
+    start, goal = sims.state, sims.goal_state
+    hand = start[:, HAND] - start[:, part]
+    np.testing.assert_allclose(hand, np.tile([0, 0, 0.05], (400, 1)), atol=1e-6)
+    assert (start[:, OPENING] > OPEN - 0.001).all() == (task == "BinPick")
+    usual, _ = vector(task, 400).reset(seed=0)
+    gaps = [
+        np.linalg.norm((g - s)[:, part], axis=1)
+        for s, g in ((start, goal), (usual["observation"], usual["desired_goal"]))
+    ]
+    assert (gaps[0] >= TASKS[task].tolerance).all()
+    nearer = gaps[0].mean() < 0.9 * gaps[1].mean()
+    assert nearer == (obs_type == "state")
+    if task == "BinPick":
+        height = goal[:, part][:, 2]
+        low, high = (0.03, 0.12) if obs_type == "state" else (0.0199, 0.0201)
+        assert (height.min() >= low, height.max() <= high) == (True, True)
+    high = goal.copy()
+    high[:, part.start + 2] += 0.1
+    goals = goal.astype(float)
+    sims._place(high.astype(float))
+    assert sims._info()["success"].all() == (obs_type == "poses")
+    goals[:, part.start] += 1.01 * TASKS[task].tolerance
+    sims._place(goals)
+    assert not sims._info()["success"].any()
 
 
 @each_quick_in_one

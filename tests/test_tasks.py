@@ -10,6 +10,7 @@ from gymnasium import spaces
 from crl_mini.agents.td3_her import reached
 from crl_mini.envs import tasks
 from crl_mini.envs.tasks import TASKS, task
+from crl_mini.runs.run import Run
 
 NEAR = 0.3  # a goal of the plane nearer than this is reached
 
@@ -141,3 +142,24 @@ def test_data_and_lengths_are_the_environments():
     assert task("line:Line-v0").length == line.LENGTH  # the registry keeps its own
     maze = task("PointMaze-U-v0")
     assert [maze.length_of_data(collects) for collects in (True, False)] == [50, 200]
+
+
+def test_two_protocols_of_a_task():
+    ours = task("BinPick", "pixels")
+    assert (ours.counts, ours.exploring) == ("at_end", {"goals": "mixed"})
+    assert (ours.paper.name, ours.paper.obs) == ("BinPickPaper", "pixels")
+    assert (ours.paper.counts, ours.paper.exploring) == ("ever", {})
+    assert ours.paper.length == 150
+    names = ("BinPickPaper", "Reach", "PointMaze-U", "line:Line-v0")
+    assert [task(name).paper for name in names] == [None] * 4
+    assert [task(name).counts for name in names[1:]] == ["at_end", "ever", "ever"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_our_own_bounds_are_trusted(name, tmp_path):
+    """On its first random walk an agent may see a block that hardly moves."""
+    run = Run(name, "smoke", 2, tmp_path)
+    data = run.first_data()
+    still = data._replace(observations=0 * data.observations + 0.01, achieved=None)
+    still.observations[:, 0] += 1e-5
+    assert run.fitted(still) is run

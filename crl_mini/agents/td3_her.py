@@ -48,6 +48,8 @@ class TD3HERConfig(Config):
     """Largest noise on the target policy's actions."""
     exploration: float = 0.1
     """Standard deviation of exploration noise on the mode; 0: none."""
+    told: bool = True
+    """Is it told which goals count as reached? If not: only the very same goal."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -193,9 +195,10 @@ class TD3HER(Agent):
         """A new agent for the spaces: see `Agent.create`; actions are a bounded `Box`.
 
         `success(achieved, desired)` takes batches of goals and says, one number or
-        boolean a row, which are reached.
+        boolean a row, which are reached. It is forgotten unless the agent is `told`.
         """
-        return replace(super().create(*spaces, **more), success=success)
+        agent = super().create(*spaces, **more)
+        return replace(agent, success=success if agent.config.told else None)
 
     @classmethod
     def fresh(

@@ -6,7 +6,7 @@ MuJoCo is imported where it is used, so that the rest of the library works witho
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -55,6 +55,8 @@ BLUE = ((0.06, 0.04, REST), (0.11, 0.09, REST))
 GREEN = ((0.06, -0.09, REST), (0.11, -0.04, REST))
 DRAWER = ((0.0,), (0.1,))
 TURN = 0.3  # rad, the block's largest turn at the start
+HOVER = 0.05  # m of the hand above the block, where the paper's episodes start
+HEIGHTS = (0.03, 0.12)  # m, of the paper's goals on the way
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class Task:
         """The start of an episode: the hand in the air, the object at rest.
 
         With ``mixed`` goals, a hand that has to grasp a block starts on its way across
-        and down to the block, often with the fingers around it.
+        and down to the block, often with the fingers around it. By the ``paper``'s
+        protocol it starts 5 cm above the block.
         """
         place = rng.uniform(*self.start)
         if self.part == HAND:
@@ -114,6 +117,8 @@ class Task:
             u = rng.uniform()
             across = max(4 * u - 3, 0)
             hand = place + np.array([across, across, u**2]) * (hand - place)
+        if goals == "paper":
+            hand = place + np.array([0, 0, HOVER])
         return np.array([*hand, 0 if self.closed else OPEN, *place])
 
     def sample_goal(self, start: State, goals: str, rng: np.random.Generator) -> State:
@@ -121,7 +126,8 @@ class Task:
 
         Goals are never reached at the start. Every evaluation uses ``final`` goals. A
         ``mixed`` goal is easier, to collect data: it lies at a uniform fraction of the
-        way to a final one, in the air if the object has to be lifted.
+        way to a final one, in the air if the object has to be lifted. So does a goal of
+        the ``paper``, but there the height is uniform.
         """
         place = here = start[self.part]
         while np.linalg.norm(place - here) < self.tolerance:
@@ -130,6 +136,9 @@ class Task:
                 u = rng.uniform()
                 place = here + u * (place - here)
                 place[-1] += self.lift * np.sin(np.pi * u)
+            if goals == "paper":
+                place = here + rng.uniform() * (place - here)
+                place[-1] = rng.uniform(*HEIGHTS) if self.lift else place[-1]
         object_ = () if self.part == HAND else place
         return np.array([*self.hand(place, here), *object_])
 
@@ -210,7 +219,7 @@ TASKS = {
         ),
     )
 }
-GOALS = ("final", "mixed")
+GOALS = ("final", "mixed", "paper")
 OBS_TYPES = ("state", "pixels", "poses")
 PHYSICS = ("time", "qpos", "qvel", "ctrl", "qacc_warmstart")  # of mujoco.MjData
 DERIVED = ("_batch", "_qpos", "_ctrl", "_xpos", "_xquat", "pictures", "_films")
@@ -228,6 +237,9 @@ class TabletopVector(gymnasium.vector.VectorEnv):
     shows. It omits velocities, because the hand follows its target within a step, and
     the turn of the block, because all its sides are alike. ``obs_type="poses"``: the
     poses (K, 7) of the K moving bodies, from which `pictures.draw` renders the picture.
+
+    ``goals`` says how starts and goals are sampled: see `Task.sample_goal`. The paper's
+    pictures of goals show final ones, which count as reached whatever the height.
 
     Actions: the hand moves by 2 cm times (dx, dy, dz), and the fingers go to
     (1 + gripper) x 4 cm apart; in Push they stay closed. Larger actions are clipped.
@@ -269,9 +281,13 @@ class TabletopVector(gymnasium.vector.VectorEnv):
                 f"render_mode must be one of None, rgb_array; got {render_mode!r}"
             )
         checks.one_of("task", task, TASKS)
-        self.task = TASKS[task]
+        self.task = self.rule = TASKS[task]
         self.obs_type = obs_type
-        self.goals = goals
+        self.starts = self.goals = goals
+        if goals == "paper" and obs_type != "state":
+            self.goals = "final"
+            flat = slice(OBJECT.start, OBJECT.start + 2)
+            self.rule = replace(self.task, part=flat)
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.render_mode = render_mode
@@ -356,17 +372,23 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         self._batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
 
     def reset(self, *, seed=None, options=None):
-        """Sample start and goal of every simulation, each with its own generator."""
-        super().reset(seed=seed)
+        """Sample start and goal of every simulation, each with its own generator.
+
+        `seed` may be a list, with one for each simulation.
+        """
+        seeds = seed if isinstance(seed, list) else None
+        super().reset(seed=seeds[0] if seeds else seed)
         if seed is not None or self._rngs is None:
-            first = self.np_random_seed if seed is None else seed
-            seeds = [first + i for i in range(self.num_envs)]  # above 64 bits too
+            if seeds is None:
+                first = self.np_random_seed if seed is None else seed
+                seeds = [first + i for i in range(self.num_envs)]  # above 64 bits too
+            checks.shaped("seed", seeds, (self.num_envs,))
             self._rngs = [np.random.default_rng(seed) for seed in seeds]
         return self.begin(self._rngs)
 
     def begin(self, rngs: list[np.random.Generator]):
         """Start episodes with the given generators, one a simulation."""
-        starts = np.stack([self.task.sample_start(self.goals, rng) for rng in rngs])
+        starts = np.stack([self.task.sample_start(self.starts, rng) for rng in rngs])
         goals = [
             self.task.sample_goal(start, self.goals, rng)
             for start, rng in zip(starts, rngs, strict=True)
@@ -424,7 +446,7 @@ class TabletopVector(gymnasium.vector.VectorEnv):
         }
 
     def _info(self) -> dict[str, Bool[np.ndarray, " N"]]:
-        return {"success": self.task.succeeded(self.state, self.goal_state)}
+        return {"success": self.rule.succeeded(self.state, self.goal_state)}
 
     def compute_reward(self, achieved_goal, desired_goal, info=None):
         """Reward 1 where the goal is reached, else 0; any leading axes.
@@ -489,13 +511,23 @@ def _first(values: dict[str, np.ndarray]) -> dict:
     return {k: v[0] if v[0].ndim else v[0].item() for k, v in values.items()}
 
 
+PAPERS = ("Push", "BinPick")  # tasks that are there by the paper's protocol too
+
+
 def register() -> None:
-    """Register every task with Gymnasium as ``crl_mini/<task>-v0``."""
-    for name, task in TASKS.items():
+    """Register every task with Gymnasium as ``crl_mini/<task>-v0``.
+
+    ``crl_mini/<task>Paper-v0`` is the same task by the protocol of Eysenbach et al.
+    (2022): starts and goals of the ``paper``, and 150 steps. There it counts whether
+    the goal is reached at any step.
+    """
+    ours = [(name, task.length, {"task": name}) for name, task in TASKS.items()]
+    papers = [(f"{x}Paper", 150, {"task": x, "goals": "paper"}) for x in PAPERS]
+    for name, length, settings in ours + papers:
         gymnasium.register(
             id=f"crl_mini/{name}-v0",
             entry_point="crl_mini.envs.tabletop:Tabletop",
             vector_entry_point="crl_mini.envs.tabletop:TabletopVector",
-            max_episode_steps=task.length,
-            kwargs={"task": name},
+            max_episode_steps=length,
+            kwargs=settings,
         )

@@ -5,7 +5,7 @@ episode is, which actions are judged, which goals are reached, where data come f
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +21,7 @@ from jaxtyping import Float, Shaped
 from crl_mini import checks
 from crl_mini.envs import maze, tabletop
 from crl_mini.envs.play import Wander
-from crl_mini.rollouts import Episodes, rollout, rollouts
+from crl_mini.rollouts import Episodes, rollout, rollouts, seeds_of_rounds
 
 OURS = "crl_mini/"  # namespace of this package's environments
 TASKS = [
@@ -63,6 +63,8 @@ class GoalTask:
     """What an agent may see: names in `OBS`."""
     judged = "drawn"
     """Which actions count: ``drawn`` (sampled from the policy) or its ``mode``."""
+    counts = "ever"
+    """Which steps count: the goal is reached at one (``ever``) or ``at_end``."""
     exploring: dict[str, Any] = {}
     """Settings of the environment while an agent collects."""
     filming: dict[str, Any] = {}
@@ -71,6 +73,13 @@ class GoalTask:
     """Data of scripted play: its name -> noise on the actions (None: the usual one)."""
     scene = None
     """Draws pictures of poses, where the agent sees pictures."""
+    paper: "GoalTask | None" = None
+    """The same task by the paper's protocol, where there is one."""
+    bounded = False
+    """Are the bounds of its spaces those of its values? Then no data are needed to
+    scale them: what an agent sees first, on a random walk, may hardly vary."""
+    shared = False
+    """May the simulations of several seeds be in one vector: see `shared_episodes`."""
 
     def __init__(self, spec: EnvSpec, obs: str = "state"):
         self.spec, self.obs = spec, obs
@@ -125,6 +134,21 @@ class GoalTask:
     ) -> Episodes:
         """`n` episodes of `length` steps in these copies of the environment."""
         return rollouts(env, policy, length, n, seed=seed)
+
+    def shared_episodes(
+        self,
+        policy: Callable,
+        n: int,
+        length: int | None = None,
+        *,
+        seeds: Sequence[int],
+        **settings,
+    ) -> list[Episodes]:
+        """The `episodes` of each seed, in one vector of len(seeds) x n copies."""
+        length, n = length or self.length, n * len(seeds)
+        firsts = [seeds_of_rounds(seed, 1)[0] for seed in seeds]
+        with closing(self.make(n, max_episode_steps=length, **settings)) as env:
+            return rollout(env, policy, length, seed=firsts).split(len(seeds))
 
     def walk(self, seed: int) -> Callable:
         """A random walk with momentum, in either kind of action space."""
@@ -194,6 +218,8 @@ def rewards_of(env: gymnasium.Env, goals: Shaped[np.ndarray, "N ..."]) -> Callab
 class MazeTask(GoalTask):
     """One of our mazes."""
 
+    bounded = True
+
     def length_of_data(self, collects: bool) -> int:
         """Walks without goals are longer than the task's episodes: 200 steps."""
         return self.length if collects else 200
@@ -208,13 +234,34 @@ class MazeTask(GoalTask):
 
 
 class TabletopTask(GoalTask):
-    """A task of the tabletop. Its mode is judged: a hand that trembles drops blocks."""
+    """A task of the tabletop. Its mode is judged: a hand that trembles drops blocks.
+
+    A goal must be held at the end; by the paper's protocol it counts at any step.
+    """
 
     obs_types = OBS
+    bounded = True
+    shared = True
     judged = "mode"
-    exploring = {"goals": "mixed"}
     filming = {"width": SIDE, "height": SIDE}
     scripted = {"play": None, "noisy": 0.8}
+
+    @property
+    def exploring(self) -> dict[str, Any]:
+        """Mixed goals are easier; the paper explores with the goals of its tests."""
+        return {} if "goals" in self.spec.kwargs else {"goals": "mixed"}
+
+    @property
+    def counts(self) -> str:
+        """The protocol's rule."""
+        return "ever" if "goals" in self.spec.kwargs else "at_end"
+
+    @cached_property
+    def paper(self) -> "GoalTask | None":
+        """The same task by the paper's protocol, where there is one."""
+        other = f"{OURS}{self.name}Paper-v0"
+        known = other in gymnasium.registry
+        return TabletopTask(gymnasium.spec(other), self.obs) if known else None
 
     def make(self, n: int, **settings) -> VectorEnv:
         """`n` simulations; where the agent sees pictures they show poses: `scene`."""

@@ -63,11 +63,11 @@ def runs(pattern: str = "*") -> list[dict]:
 
 
 def measure(run: dict) -> str:
-    """Name of the measure of success: ``at_end`` where the mode is judged, or ``ever``.
+    """Name of the measure of success, ``at_end`` or ``ever``: `GoalTask.counts`.
 
-    See `crl_mini.runs.run.Run.judged`: where the mode is judged, the goal must be held.
+    Older runs do not say it: where their mode was judged, the goal had to be held.
     """
-    return "at_end" if run.get("judged") == "mode" else "ever"
+    return run.get("counts") or ("at_end" if run.get("judged") == "mode" else "ever")
 
 
 def data(run: dict) -> str:

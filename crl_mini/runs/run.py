@@ -21,7 +21,7 @@ from tqdm import tqdm
 from crl_mini import checks
 from crl_mini.agents import AGENTS
 from crl_mini.agents.base import Config, acting
-from crl_mini.devices import device, everywhere, together
+from crl_mini.devices import device, everywhere, peak_memory_gib, together
 from crl_mini.encoders import fitted
 from crl_mini.envs import tasks
 from crl_mini.measure.statistics import wilson
@@ -54,7 +54,7 @@ from crl_mini.runs.presets import (
 from crl_mini.train import train
 
 TESTS, FRESH = 10_000, 20_000  # seeds of the goals of tests while training, and after
-NOT_TESTED = {"ever": "", "at_end": ""}  # success in a row of metrics without a test
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError)  # a config.json
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,11 @@ class Run:
         return math.ceil(self.budget.collect / self.steps_of_round)
 
     @property
+    def last_update(self) -> int:
+        """The agent's step at the end."""
+        return self.budget.steps + self.rounds * self.updates_of_round
+
+    @property
     def identity(self) -> dict:
         """All that decides the result, as plain values: what config.json holds."""
         names = ("task", "obs", "data", "agent", "preset", "seed")
@@ -150,7 +155,8 @@ class Run:
             checks.one_of("bounds", name, observation)
             checks.shaped(f"bounds of {name}", bounds, (2, *observation[name].shape))
             observation[name] = Box(*np.asarray(bounds, float), dtype=np.float64)
-        more = {"success": self.env.success} if recipe.needs_success else {}
+        told = recipe.needs_success and getattr(self.config, "told", True)
+        more = {"success": self.env.success} if told else {}
         return recipe.agent.create(
             self.config,
             observation["observation"],
@@ -162,6 +168,8 @@ class Run:
 
     def fitted(self, data) -> "Run":
         """The run with bounds from the data where the spaces' own say little."""
+        if self.env.bounded:
+            return self
         parts = {"observation": data.observations, "achieved_goal": data.achieved}
         if data.achieved is None:
             parts["achieved_goal"] = data.observations
@@ -169,9 +177,15 @@ class Run:
         for name, x in parts.items():
             space = self.env.spaces[0][name]
             box = fitted(space, x.reshape(-1, *x.shape[2:]))
-            if box is not space and self.env.scene is None:
+            if box is not space:
                 bounds[name] = [box.low.tolist(), box.high.tolist()]
-        return replace(self, bounds=bounds) if bounds else self
+        return self.with_bounds(bounds) if bounds else self
+
+    def with_bounds(self, bounds: dict) -> "Run":
+        """The same run with bounds, and with the same environment."""
+        run = replace(self, bounds=bounds)
+        vars(run)["env"] = self.env
+        return run
 
     def replay(self, data=None) -> Replay:
         """The data to begin with, made on the fly or read from a file, and room."""
@@ -207,10 +221,12 @@ class Run:
 
     def explore(self, policy: Callable, k: int, n: int) -> Episodes:
         """Round k of collecting: `n` episodes of a policy, with its own seed."""
-        seed = data_files.FIRST_SEED * (1 + self.seed) + k
-        return self.env.episodes(
-            policy, n, self.data_length, seed=seed, **self.env.exploring
-        )
+        how = self.env.exploring | {"seed": self.seed_of_round(k)}
+        return self.env.episodes(policy, n, self.data_length, **how)
+
+    def seed_of_round(self, k: int) -> int:
+        """The seed of a round of collecting."""
+        return data_files.FIRST_SEED * (1 + self.seed) + k
 
     def policy(self, agent, kind: str) -> Callable:
         """The agent as a policy: ``mode``, or ``drawn``, which samples its actions.
@@ -228,12 +244,13 @@ class Run:
         return seeing
 
     def success(self, policy: Callable, *, seed: int) -> dict[str, float]:
-        """Share of episodes that reach the goal at any step, and at the last one."""
-        tested = self.env.episodes(policy, self.budget.tests, seed=seed)
-        return {
-            "ever": float(tested.ever.mean()),
-            "at_end": float(tested.at_end.mean()),
-        }
+        """The `shares` of a test.
+
+        Where the task has the paper's protocol, too, there are as many episodes of it.
+        """
+        how = {"n": self.budget.tests, "seed": seed}
+        tested, paper = self.env.episodes(policy, **how), self.env.paper
+        return shares(tested, paper and paper.episodes(policy, **how))
 
     def __call__(self, *, resume: bool = False, log: Callable | None = None) -> dict:
         """Train, keep everything in the folder, and return the manifest.
@@ -246,26 +263,19 @@ class Run:
 
     def _train(self, resume: bool, log: Callable | None) -> dict:
         """What a call does, once the folder is its own."""
-        begun = time.perf_counter()
+        since = time.perf_counter()
         check_folder(self, resume)
-        run, agent, replay, rows = start(self, resume)
-        together(str(run.identity))  # all have checked the folder before one writes
-        agent, replay = everywhere((agent, replay))
-        keep(run, "config.json", text(run.identity))
-        keep(self, "metrics.csv", csv_text(rows))
-        before = float(rows[-1]["seconds"]) if rows else 0.0
-        collected = int(rows[-1]["collected"]) if rows else 0
+        agent, replay, rows = begin(self, resume)
+        before, collected = before_now(rows)
 
         def watch(agent):
-            seconds = round(before + time.perf_counter() - begun, 1)
+            seconds = round(before + time.perf_counter() - since, 1)
             row = {"collected": collected, "explored": ""}
             return row | tested(self, agent) | {"seconds": seconds}
 
-        def save(agent, replay, row):
+        def kept(agent, replay, row):
             rows.append(row)
-            keep(self, "metrics.csv", csv_text(rows))
-            replay = replay if self.rounds else None  # else it can be made again
-            keep(self, "checkpoint.safetensors", dump(agent, replay))
+            save(self, agent, replay, rows)
             if log:
                 log(row)
 
@@ -287,11 +297,26 @@ class Run:
             key=self.keys[1],
             every=self.budget.every,
             watch=watch,
-            log=save,
+            log=kept,
         )
-        manifest = manifest_of(self, agent, replay, rows[-1])
+        manifest = manifest_of(self, replay, rows[-1], fresh_scores(self, agent))
         keep(self, "manifest.json", text(manifest))
         return manifest
+
+
+def shares(tested: Episodes, paper: Episodes | None = None) -> dict[str, float]:
+    """Share of episodes that reach the goal at any step, and at the last one.
+
+    ``paper`` is the share of those by the paper's protocol, if any, at any step.
+    """
+    found = {"ever": tested.ever, "at_end": tested.at_end}
+    found |= {} if paper is None else {"paper": paper.ever}
+    return {name: float(reached.mean()) for name, reached in found.items()}
+
+
+def not_tested(run: Run) -> dict[str, str]:
+    """The `shares` in a row of metrics without a test."""
+    return dict.fromkeys(("ever", "at_end", *["paper"] * bool(run.env.paper)), "")
 
 
 def pictured(episodes: Episodes, scene) -> Episodes:
@@ -302,6 +327,29 @@ def pictured(episodes: Episodes, scene) -> Episodes:
     return episodes._replace(observations=frames, achieved=frames)
 
 
+def begin(run: Run, resume: bool) -> tuple[Any, Replay, list[dict]]:
+    """The agent, its data, and the rows so far; the folder then has its settings."""
+    inner, agent, replay, rows = start(run, resume)
+    together(str(inner.identity))  # all have checked the folder before one writes
+    agent, replay = everywhere((agent, replay))
+    keep(run, "config.json", text(inner.identity))
+    keep(run, "metrics.csv", csv_text(rows))
+    return agent, replay, rows
+
+
+def before_now(rows: list[dict]) -> tuple[float, int]:
+    """Seconds that a run has taken, and steps that it has collected."""
+    last = rows[-1] if rows else {"seconds": 0, "collected": 0}
+    return float(last["seconds"]), int(last["collected"])
+
+
+def save(run: Run, agent, replay: Replay, rows: list[dict]) -> None:
+    """Keep the curve so far and the checkpoint."""
+    keep(run, "metrics.csv", csv_text(rows))
+    replay = replay if run.rounds else None  # else it can be made again
+    keep(run, "checkpoint.safetensors", dump(agent, replay))
+
+
 def start(run: Run, resume: bool) -> tuple[Run, Any, Replay, list[dict]]:
     """The run with its bounds, the agent, its data, and the rows so far.
 
@@ -309,7 +357,7 @@ def start(run: Run, resume: bool) -> tuple[Run, Any, Replay, list[dict]]:
     """
     checkpoint = run.out / "checkpoint.safetensors"
     if resume and checkpoint.exists():
-        run = replace(run, bounds=parsed(run.out / "config.json").get("bounds", {}))
+        run = run.with_bounds(parsed(run.out / "config.json").get("bounds", {}))
         agent, replay = load(blank(run), checkpoint), run.replay()
         if run.rounds:
             if f"{REPLAY}lengths" in names_in(checkpoint):
@@ -331,40 +379,56 @@ def blank(run: Run):
 
 
 def tested(run: Run, agent) -> dict:
-    """Now and then the success on test goals.
+    """Now and then the success on test goals."""
+    if not due(run, int(agent.step)):
+        return not_tested(run)
+    return run.success(run.policy(agent, run.env.judged), seed=TESTS)
 
-    About ten tests offline and twenty online.
+
+def due(run: Run, step: int) -> bool:
+    """Is there a test after this update? There are about ten offline, twenty online."""
+    budget = run.budget
+    if rounds := max(step - budget.steps, 0) // run.updates_of_round:
+        return rounds % max(run.rounds // 20, 1) == 0 or rounds == run.rounds
+    every = min(budget.every, budget.steps)
+    return step % (every * max(budget.steps // (10 * every), 1)) == 0
+
+
+def kinds(run: Run) -> tuple[str, str]:
+    """Kinds of actions of `Run.policy`: the judged one first."""
+    return run.env.judged, {"mode": "drawn", "drawn": "mode"}[run.env.judged]
+
+
+def fresh_scores(run: Run, agent) -> dict[str, dict[str, float]]:
+    """Success on goals not seen in training, by whose actions: the judged ones first.
+
+    Beside it stands that of the others, sampled or mode, and without scripted data that
+    of the random walk.
     """
-    budget, step = run.budget, int(agent.step)
-    rounds = max(step - budget.steps, 0) // run.updates_of_round
-    if rounds:
-        due = rounds % max(run.rounds // 20, 1) == 0 or rounds == run.rounds
-    else:
-        every = min(budget.every, budget.steps)
-        due = step % (every * max(budget.steps // (10 * every), 1)) == 0
-    policy = run.policy(agent, run.env.judged)
-    return run.success(policy, seed=TESTS) if due else NOT_TESTED
+    policies = {kind: run.policy(agent, kind) for kind in kinds(run)}
+    policies |= walks(run)
+    seed = FRESH + run.seed
+    return {kind: run.success(policy, seed=seed) for kind, policy in policies.items()}
 
 
-def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
-    """What ran where, for how long, and how well, on goals not seen in training.
+def walks(run: Run) -> dict[str, Callable]:
+    """The random walk to compare with, where there are no scripted data."""
+    own = run.data in ("own", "random")
+    return {"data": run.env.walk(FRESH + run.seed)} if own else {}
 
-    `last` is the last row of the metrics.
 
-    Beside the success of the judged actions stands that of the others, sampled or
-    mode, and without scripted data that of the random walk.
+def manifest_of(run: Run, replay: Replay, last: dict, scores: dict) -> dict:
+    """What ran where, for how long, and how well: `last` is its last row of metrics.
+
+    `scores` are those of `fresh_scores`.
     """
-    tests, seed, judged = run.budget.tests, FRESH + run.seed, run.env.judged
-    scores = run.success(run.policy(agent, judged), seed=seed)
-    for name, share in list(scores.items()):
-        scores[f"{name}_interval"] = wilson(round(share * tests), tests)
-    other = {"mode": "drawn", "drawn": "mode"}[judged]
-    others = {other: run.policy(agent, other)}
-    if run.data in ("own", "random"):
-        others["data"] = run.env.walk(seed)
-    for kind, policy in others.items():
-        shares = run.success(policy, seed=seed)
-        scores |= {f"{name}_of_{kind}": share for name, share in shares.items()}
+    tests, (judged, *others) = run.budget.tests, scores
+    memory = peak_memory_gib()
+    known = dict(scores[judged])
+    for name, share in scores[judged].items():
+        known[f"{name}_interval"] = wilson(round(share * tests), tests)
+    for kind in others:
+        known |= {f"{name}_of_{kind}": share for name, share in scores[kind].items()}
     return {
         "task": run.task,
         "obs": run.obs,
@@ -375,10 +439,12 @@ def manifest_of(run: Run, agent, replay: Replay, last: dict) -> dict:
         "preset": run.preset,
         "seed": run.seed,
         "judged": judged,
+        "counts": run.env.counts,
         "episodes": tests,
-        **scores,
+        **known,
         "minutes": round(float(last["seconds"]) / 60, 2),
         "device": device(),
+        **({"memory_gib": memory} if memory else {}),
         "versions": versions(str(run.env.spec.entry_point).partition(".")[0]),
     }
 
@@ -389,26 +455,35 @@ def keep(run: Run, name: str, content: bytes) -> None:
         write(run.out / name, content)
 
 
+def begun(run: Run) -> bool:
+    """Is there a run in the folder?"""
+    return (run.out / "config.json").exists()
+
+
 def check_folder(run: Run, resume: bool) -> None:
     """Raise ``ValueError`` unless there are data, and the folder fits."""
     if run.data not in run.env.data:
         formats.check_there(run.data, run.env)
-    begun = (run.out / "config.json").exists()
-    if resume and not begun:
+    if resume and not begun(run):
         raise ValueError(f"--resume needs a run in {run.out}; found none")
-    if begun and not resume:
+    if begun(run) and not resume:
         raise ValueError(f"--out {run.out} holds a run; add --resume to go on")
     if resume:
         check_same(run)
 
 
 def check_same(run: Run) -> None:
-    """Raise ``ValueError`` unless the run in the folder has the same settings."""
-    path = run.out / "config.json"
+    """Raise ``ValueError`` unless the run in the folder has the same settings.
+
+    Those that did not exist when it was made had their defaults.
+    """
+    path, wanted = run.out / "config.json", json.loads(text(run.identity))
     known = parsed(path)
-    if isinstance(known, dict):
+    with contextlib.suppress(*BROKEN, ValueError):
         known.pop("bounds", None)  # they are of the data
-    if known != json.loads(text(run.identity)):
+        config = of_config(known, run.out).config
+        known["settings"] = json.loads(text(asdict(config))) | known["settings"]
+    if known != wanted:
         raise ValueError(f"settings must be those of {path}; they differ")
 
 
@@ -419,7 +494,7 @@ def restored(folder: Path) -> tuple[Run, Any]:
         raise ValueError(f"a run has config.json and a checkpoint; {folder} has not")
     try:
         run = of_config(parsed(path), folder)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as problem:
+    except BROKEN as problem:
         said = " ".join(str(problem).split())
         raise ValueError(f"{path} describes no run: {said}") from problem
     return run, load(blank(run), folder / "checkpoint.safetensors")
