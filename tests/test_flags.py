@@ -224,7 +224,10 @@ def test_a_step_before_the_first_reset_gets_one_line(name):
 # Importing, and memory.
 
 EVERY = """
-import importlib, pkgutil, crl_mini
+import importlib, pkgutil, warnings
+# Older matplotlib, of its grammar in today's pyparsing.
+warnings.filterwarnings("ignore", ".* deprecated - use", DeprecationWarning)
+import crl_mini
 for module in pkgutil.walk_packages(crl_mini.__path__, "crl_mini."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
