@@ -34,7 +34,8 @@ IMAGE = ROOT / "book" / "colab-image.txt"
 PRINT_ORIGIN = "import crl_mini; print(crl_mini.__file__)"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 SEEING = ["--task", "Reach", "--obs", "pixels", "--data", "play"]
-TRAINING = [*SEEING, "--preset", "smoke", "--out", "run"]
+SHORT = ["--set", "steps=4", "every=4", "tests=4", "episodes=4"]
+TRAINING = [*SEEING, "--preset", "smoke", *SHORT, "--out", "run"]
 #: What a twin says of the versions that it ran with.
 SAID = ("jax", "flax", "numpy", "mujoco", "ipywidgets")
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +26,21 @@ from crl_mini.envs.maze import PointMaze
 from crl_mini.runs.run import Run, restored
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def wide():
+    """Numbers of 64 bits: the lowest JAX has no `jax.enable_x64`."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 FLAGS = {
     "JAX_DISABLE_JIT": jax.disable_jit,
-    "JAX_ENABLE_X64": partial(jax.enable_x64, True),
+    "JAX_ENABLE_X64": wide,
     "JAX_DEBUG_NANS": partial(jax.debug_nans, True),
     "JAX_DEFAULT_PRNG_IMPL=rbg": partial(jax.default_prng_impl, "rbg"),
     "JAX_DEFAULT_PRNG_IMPL=unsafe_rbg": partial(jax.default_prng_impl, "unsafe_rbg"),
@@ -93,7 +106,7 @@ def test_an_update_without_compiling_is_the_same(agent):
 @pytest.mark.tried("flags")
 @pytest.mark.parametrize("agent", AGENTS)
 def test_networks_keep_their_types_where_numbers_have_64_bits(agent):
-    with jax.enable_x64(True):
+    with wide():
         one = create(agent)
         new, metrics = jax.jit(lambda agent, batch: agent.update(batch))(
             one, batch_of()
@@ -226,7 +239,7 @@ def test_a_step_before_the_first_reset_gets_one_line(name):
 EVERY = """
 import importlib, pkgutil, warnings
 # Older matplotlib, of its grammar in today's pyparsing.
-warnings.filterwarnings("ignore", ".* deprecated - use", DeprecationWarning)
+warnings.filterwarnings("ignore", ".*deprecated(,| -) use", DeprecationWarning)
 import crl_mini
 for module in pkgutil.walk_packages(crl_mini.__path__, "crl_mini."):
     if not module.name.endswith("__main__"):
