@@ -36,8 +36,8 @@ test-all: $(STAMP)  ## run all tests: before a release, and after changes of wha
 coverage: $(STAMP)  ## run the tests and print what they cover (half as long again)
 	$(TESTS) --cov --cov-report=term-missing
 
-colab-test: $(STAMP)  ## run every Colab twin with the built wheel, in empty folders
-	$(BIN)/python book/colab.py
+colab-test: $(STAMP)  ## run every Colab twin with the built wheel and Colab's packages
+	$(BIN)/python book/colab.py --record
 
 lint: $(STAMP)  ## check style, formatting and the Colab twins
 	$(BIN)/ruff check .

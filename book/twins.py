@@ -1,10 +1,12 @@
 """Make the Colab twin (.ipynb, without outputs) of each chapter: `make notebooks`.
 
 Colab knows neither MyST's directives nor its roles: they become plain Markdown, HTML's
-<details>, and \\tag{} numbers that agree with the book's.
+<details>, and \\tag{} numbers that agree with the book's. A twin says when its code
+last ran in Colab's image; `book/colab.py --record` writes that into colab-green.json.
+README's badges and pyproject.toml get the repository's address from _config.yml, too.
 
     python book/twins.py            write the twins
-    python book/twins.py --check    exit with 1 where a twin differs from its chapter
+    python book/twins.py --check    exit with 1 where something is not as it would be
     python book/twins.py --format   let ruff format the code cells of the chapters
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import posixpath
 import re
 import subprocess
@@ -26,6 +29,9 @@ from pybtex.database import parse_file
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
 CHAPTERS = BOOK / "chapters"
+GREEN = BOOK / "colab-green.json"
+README = ROOT / "README.md"
+PROJECT = ROOT / "pyproject.toml"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 REPOSITORY = CONFIG["repository"]["url"]
 BRANCH = CONFIG["repository"]["branch"]
@@ -45,10 +51,12 @@ if "google.colab" in sys.modules:
 
     output.enable_custom_widget_manager()
 
-import jax
+from crl_mini.devices import device, unseen
 
-print("Device:", jax.devices()[0].device_kind)
-print("On two CPU cores this notebook runs for about {{time}}.")"""
+print("Device:", device() + unseen())
+print("On two CPU cores this notebook runs for about {{time}}.")
+{{green}}"""
+NOT_GREEN = 'print("Its code has not run in Colab\'s image as it is now.")'
 TIME = re.compile(r"\b(\d+\s+\w+)\s+to\s+run\s+on\s+two\s+cores")
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 FOLDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
@@ -120,8 +128,7 @@ class Twin:
         source = jupytext.read(self.path, fmt="md:myst")
         if not (time := TIME.search(self.path.read_text())):
             self.fail("the chapter must say: N seconds to run on two cores")
-        setup = SETUP.replace("{time}", " ".join(time[1].split()))
-        cells = [self.code(setup, FOLDED)]
+        cells = []
         for cell in source.cells:
             if cell.cell_type == "code":
                 cells.append(self.chapter_code(cell))
@@ -130,6 +137,9 @@ class Twin:
                 cells += [nbformat.v4.new_markdown_cell(text)] if text else []
         if self.solution:
             self.fail(f"the solution to {self.solution} has no {{solution-end}}")
+        setup = SETUP.replace("{time}", " ".join(time[1].split()))
+        setup = setup.replace("{green}", green(self.stem, digest(cells)))
+        cells.insert(0, self.code(setup, FOLDED))
         seen: dict[str, int] = {}
         for cell in cells:  # ids from the content: equal chapters give equal bytes
             key = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
@@ -313,7 +323,7 @@ class Twin:
         return self.labels.texts[label]
 
     def colab(self, stem: str) -> str:
-        return f"{COLAB}/blob/{BRANCH}/book/chapters/{stem}.ipynb"
+        return colab(stem)
 
     def github(self, page: str) -> str:
         return f"{REPOSITORY}/blob/{BRANCH}/book/{page}"
@@ -321,6 +331,28 @@ class Twin:
     def raw(self, image: str) -> str:
         page = posixpath.normpath(f"book/chapters/{image}")
         return f"{REPOSITORY}/raw/{BRANCH}/{page}"
+
+
+def colab(stem: str) -> str:
+    """Where Colab opens a twin."""
+    return f"{COLAB}/blob/{BRANCH}/book/chapters/{stem}.ipynb"
+
+
+def digest(cells: list[nbformat.NotebookNode]) -> str:
+    """What tells whether a twin's code, all but the set-up, is still the same."""
+    code = "\0".join(cell.source for cell in cells if cell.cell_type == "code")
+    return hashlib.sha256(code.encode()).hexdigest()[:16]
+
+
+def green(stem: str, code: str) -> str:
+    """The lines that say when a twin with this `digest` last ran without an error."""
+    runs = json.loads(GREEN.read_text()) if GREEN.exists() else {}
+    run = runs.get(stem, {})
+    if run.get("code") != code:
+        return NOT_GREEN
+    date, image, versions = (run[k] for k in ("date", "image", "versions"))
+    first = f"Its code last ran on {date}, in Colab's image of {image}:"
+    return f'print("{first}")\nprint("{versions}.")'
 
 
 def details(summary: str, text: str) -> str:
@@ -345,15 +377,39 @@ def twins() -> dict[Path, str]:
     }
 
 
+def addressed() -> dict[Path, str]:
+    """README and pyproject.toml with the address that _config.yml says, by path."""
+    badge, line = r"\]\(https:[^()]*/(\d\d-[\w-]+)\.ipynb\)", '^Repository = ".*"$'
+    project = f'Repository = "{REPOSITORY}"'
+    return {
+        README: re.sub(badge, lambda m: f"]({colab(m[1])})", README.read_text()),
+        PROJECT: re.sub(line, project, PROJECT.read_text(), flags=re.M),
+    }
+
+
+def write() -> None:
+    """Write the twins, and the address where it depends on _config.yml."""
+    for path, text in (twins() | addressed()).items():
+        path.write_text(text)
+
+
 def stale() -> list[str]:
-    """Problems of the twins on disk, one line each."""
+    """Problems of what `write` writes, one line each."""
     wanted = twins()
     strays = set(CHAPTERS.glob("*.ipynb")) - set(wanted)
-    return [f"{path.name} has no chapter" for path in sorted(strays)] + [
-        f"{path.name} does not agree with its chapter"
-        for path, text in wanted.items()
-        if not path.exists() or path.read_text() != text
-    ]
+    return (
+        [f"{path.name} has no chapter" for path in sorted(strays)]
+        + [
+            f"{path.name} does not agree with its chapter"
+            for path, text in wanted.items()
+            if not path.exists() or path.read_text() != text
+        ]
+        + [
+            f"{path.name} does not have the address of _config.yml"
+            for path, text in addressed().items()
+            if path.read_text() != text
+        ]
+    )
 
 
 def format_cell(match: re.Match) -> str:
@@ -383,8 +439,7 @@ def main() -> int:
             print("Run `make notebooks`.", file=sys.stderr)
         return bool(problems)
     else:
-        for path, text in twins().items():
-            path.write_text(text)
+        write()
     return 0
 
 

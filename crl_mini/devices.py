@@ -1,5 +1,6 @@
 """Devices of the machine, and how a training is spread over them."""
 
+import glob
 import os
 import tempfile
 from functools import partial
@@ -13,6 +14,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 #: The environment variable that says where to keep compiled programs: FOLDER, 0 or off.
 CACHE = "CRL_MINI_COMPILATION_CACHE"
+#: What the driver of a GPU of NVIDIA's shows of it.
+GPUS = "/dev/nvidia[0-9]*"
+HELP = (
+    "; JAX does not see this machine's GPU. In Colab: Runtime > Disconnect and delete "
+    "runtime, then run the set-up first. Elsewhere: pip install 'jax[cuda13]'"
+)
 
 
 def use_compilation_cache() -> str | None:
@@ -67,6 +74,12 @@ def peak_memory_gib() -> float | None:
     known = jax.local_devices()[0].memory_stats() or {}
     peak = known.get("peak_bytes_in_use")
     return None if peak is None else round(peak / 2**30, 2)
+
+
+def unseen() -> str:
+    """What to do where JAX does not see a GPU of this machine; empty elsewhere."""
+    chosen = jax.config.jax_platforms == "cpu" or jax.default_backend() != "cpu"
+    return "" if chosen or not glob.glob(GPUS) else HELP
 
 
 def spread(batch):

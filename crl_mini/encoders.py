@@ -140,9 +140,9 @@ class MLP(nnx.Module):
     ):
         sizes = (d_in, *hidden)
         pairs = zip(sizes[:-1], hidden, strict=True)
-        self.dense = nnx.List([nnx.Linear(i, o, rngs=rngs) for i, o in pairs])
+        self.dense = nnx.data([nnx.Linear(i, o, rngs=rngs) for i, o in pairs])
         norms = [nnx.LayerNorm(n, rngs=rngs) for n in hidden] if layer_norm else []
-        self.norms = nnx.List(norms)
+        self.norms = nnx.data(norms)
         self.out = nnx.Linear(sizes[-1], d_out, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B F"]) -> Float[Array, "B D"]:
@@ -190,7 +190,7 @@ class Conv(nnx.Module):
             kernel = (side, side)
             convs.append(nnx.Conv(channels, out, kernel, strides=stride, rngs=rngs))
             channels = out
-        self.convs = nnx.List(convs)
+        self.convs = nnx.data(convs)
         self.size = height * width // self.multiple**2 * channels  # 4096 of 64 x 64
 
     def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
@@ -224,9 +224,9 @@ class Patch(nnx.Module):
             channels = out
         cells = height * width // self.multiple**2
         dense.append(nnx.Linear(cells * channels, self.size, rngs=rngs))
-        self.dense = nnx.List(dense)
+        self.dense = nnx.data(dense)
         sizes = [*(n for n, _ in self.layers), self.size]
-        self.norms = nnx.List([nnx.LayerNorm(n, rngs=rngs) for n in sizes])
+        self.norms = nnx.data([nnx.LayerNorm(n, rngs=rngs) for n in sizes])
 
     def __call__(self, x: UInt8[Array, "B H W C"]) -> Float[Array, "B F"]:
         x = x / 255

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from folders import TINY, raw, refused
+from folders import TINY, first_is_quick, raw, refused, slow
 from gymnasium.error import ResetNeeded
 from small import batch_of, create
 
@@ -25,9 +26,21 @@ from crl_mini.envs.maze import PointMaze
 from crl_mini.runs.run import Run, restored
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def wide():
+    """Numbers of 64 bits: the lowest JAX has no `jax.enable_x64`."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 FLAGS = {
     "JAX_DISABLE_JIT": jax.disable_jit,
-    "JAX_ENABLE_X64": partial(jax.enable_x64, True),
+    "JAX_ENABLE_X64": wide,
     "JAX_DEBUG_NANS": partial(jax.debug_nans, True),
     "JAX_DEFAULT_PRNG_IMPL=rbg": partial(jax.default_prng_impl, "rbg"),
     "JAX_DEFAULT_PRNG_IMPL=unsafe_rbg": partial(jax.default_prng_impl, "unsafe_rbg"),
@@ -65,7 +78,7 @@ def test_kept_runs_act_under_every_flag(flag, plain, capsys):
 
 
 @pytest.mark.tried("flags")
-@pytest.mark.parametrize("flag", [name for name in FLAGS if "JIT" not in name])
+@pytest.mark.parametrize("flag", slow(name for name in FLAGS if "JIT" not in name))
 def test_runs_are_the_same_under_every_flag(flag, plain, tmp_path, capsys):
     with FLAGS[flag]():
         assert main(tiny(tmp_path / "run")) == 0
@@ -80,7 +93,7 @@ def leaves(*folders):
 
 
 @pytest.mark.tried("flags")
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", first_is_quick(AGENTS))
 def test_an_update_without_compiling_is_the_same(agent):
     one, batch = create(agent), batch_of()
     _, usual = jax.jit(lambda agent, batch: agent.update(batch))(one, batch)
@@ -91,9 +104,9 @@ def test_an_update_without_compiling_is_the_same(agent):
 
 
 @pytest.mark.tried("flags")
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", first_is_quick(AGENTS))
 def test_networks_keep_their_types_where_numbers_have_64_bits(agent):
-    with jax.enable_x64(True):
+    with wide():
         one = create(agent)
         new, metrics = jax.jit(lambda agent, batch: agent.update(batch))(
             one, batch_of()
@@ -104,7 +117,7 @@ def test_networks_keep_their_types_where_numbers_have_64_bits(agent):
 
 
 @pytest.mark.tried("flags")
-@pytest.mark.parametrize("switch", ["-O", "-OO"])
+@pytest.mark.parametrize("switch", first_is_quick(["-OO", "-O"]))
 def test_python_without_assertions(switch, plain, tmp_path, capsys):
     """Also without docstrings: a process of its own."""
     words = ["evaluate", "--agent", str(plain), "--episodes", "8"]
@@ -224,7 +237,10 @@ def test_a_step_before_the_first_reset_gets_one_line(name):
 # Importing, and memory.
 
 EVERY = """
-import importlib, pkgutil, crl_mini
+import importlib, pkgutil, warnings
+# Older matplotlib, of its grammar in today's pyparsing.
+warnings.filterwarnings("ignore", ".*deprecated(,| -) use", DeprecationWarning)
+import crl_mini
 for module in pkgutil.walk_packages(crl_mini.__path__, "crl_mini."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)

@@ -1,15 +1,25 @@
 """book/twins.py turns MyST into what Colab understands."""
 
+import datetime
 import json
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
+import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+from packaging.requirements import Requirement
+
+from crl_mini import devices
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))
@@ -167,49 +177,208 @@ def test_the_first_cell_says_where_it_runs_and_for_how_long(tmp_path):
     path.write_text(FRONT + FIRST)
     setup = twins.Twin(path, twins.Labels([path])).notebook().cells[0].source
     assert f"git+{twins.REPOSITORY}" in setup
-    assert setup.endswith('notebook runs for about 5 seconds.")')
+    assert 'notebook runs for about 5 seconds.")' in setup
     path.write_text((FRONT + FIRST).replace("seconds to run", "s"))
     with pytest.raises(SystemExit, match="the chapter must say: N seconds to run"):
         twins.Twin(path, twins.Labels([path])).notebook()
 
 
 @pytest.fixture
-def beside(tmp_path, monkeypatch):
-    """An environment with the wheel, that takes all other packages from this one."""
+def setup_of(tmp_path, monkeypatch):
+    """The set-up cell of a chapter, given what colab-green.json holds."""
+
+    def run(green: dict) -> str:
+        monkeypatch.setattr(twins, "GREEN", tmp_path / "green.json")
+        twins.GREEN.write_text(json.dumps(green))
+        path = tmp_path / "01-first.md"
+        path.write_text(FRONT + FIRST + "\n```{code-cell} ipython3\n1\n```\n")
+        return twins.Twin(path, twins.Labels([path])).notebook().cells[0].source
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("gpu", "backend", "platforms", "advice"),
+    [
+        (False, "cpu", None, False),
+        (True, "gpu", None, False),
+        (True, "cpu", "cpu", False),  # somebody wants it so
+        (True, "cpu", None, True),
+    ],
+)
+def test_the_first_cell_says_in_one_line_what_device_it_found(
+    setup_of, gpu, backend, platforms, advice, tmp_path, monkeypatch, capsys
+):
+    fake = SimpleNamespace(
+        config=SimpleNamespace(jax_platforms=platforms),
+        default_backend=lambda: backend,
+        device_count=lambda: 1,
+        devices=lambda: [SimpleNamespace(device_kind="Tesla T4")],
+    )
+    monkeypatch.setattr(devices, "jax", fake)
+    monkeypatch.setattr(devices, "usable_cores", lambda: 2)
+    monkeypatch.setattr(devices, "GPUS", str(tmp_path / "nvidia[0-9]*"))
+    if gpu:
+        (tmp_path / "nvidia0").touch()
+    exec(TransformerManager().transform_cell(setup_of({})), {})
+    line, *_ = capsys.readouterr().out.splitlines()
+    found = "2 CPU cores" if backend == "cpu" else "1 x Tesla T4"
+    assert line.startswith(f"Device: {found}")
+    assert ("JAX does not see this machine's GPU" in line) == advice
+    assert ("Disconnect and delete runtime" in line) == advice
+
+
+RUN = {"date": "2026-01-02", "image": "2026-01-01", "versions": "jax 1, flax 2"}
+
+
+def test_a_twin_says_when_its_code_last_ran(setup_of):
+    code = twins.digest([nbformat.v4.new_code_cell("1")])
+    setup = setup_of({"01-first": RUN | {"code": code}})
+    assert "last ran on 2026-01-02, in Colab's image of 2026-01-01:" in setup
+    assert 'print("jax 1, flax 2.")' in setup
+    assert twins.NOT_GREEN not in setup
+
+
+@pytest.mark.parametrize("runs", [{}, {"01-first": RUN | {"code": "of old code"}}])
+def test_a_twin_says_that_its_code_has_not_run(setup_of, runs):
+    setup = setup_of(runs)
+    assert setup.endswith(twins.NOT_GREEN)
+    assert RUN["date"] not in setup
+
+
+def test_one_line_and_one_command_point_everything_at_a_fork(tmp_path):
+    for name in ("_config.yml", "README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("twins.py", "references.bib", "chapters", "colab-green.json"):
+        copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
+        (tmp_path / "book").mkdir(exist_ok=True)
+        copy(ROOT / "book" / name, tmp_path / "book" / name)
+    config = tmp_path / "_config.yml"
+    fork = "https://github.com/someone/course"
+    config.write_text(config.read_text().replace(twins.REPOSITORY, fork))
+    command = [sys.executable, tmp_path / "book" / "twins.py"]
+    done = subprocess.run([*command, "--check"], capture_output=True, text=True)
+    assert done.returncode == 1
+    for name in ("README.md", "pyproject.toml"):
+        assert f"{name} does not have the address of _config.yml" in done.stdout
+    subprocess.run(command, check=True)
+    texts = {path: path.read_text() for path in tmp_path.rglob("*.[imt]*")}
+    old = twins.REPOSITORY.removeprefix("https://github.com/")
+    assert not [path for path, text in texts.items() if old in text]
+    badges = twins.COLAB.replace(old, "someone/course")
+    for path in twins.chapters():
+        stem = path.stem
+        assert (
+            f"]({badges}/blob/main/book/chapters/{stem}.ipynb)"
+            in texts[tmp_path / "README.md"]
+        )
+        assert f"git+{fork}" in texts[tmp_path / "book" / "chapters" / f"{stem}.ipynb"]
+    assert f'Repository = "{fork}"' in texts[tmp_path / "pyproject.toml"]
+
+
+# Colab's image
+
+
+def test_every_bound_holds_in_the_image():
+    image = dict(line.split("==") for line in colab.pinned())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    bounds = [Requirement(text) for text in project["dependencies"]]
+    own = {bound.name for bound in bounds} - set(image)
+    assert own == {"jaxtyping", "mujoco"}
+    for bound in bounds:
+        if bound.name in image:
+            assert bound.specifier.contains(image[bound.name]), bound
+
+
+def wheel(folder: Path, name: str, version: str, *needs: str) -> Path:
+    """An empty package that needs others."""
+    info = f"{name}-{version}.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {other}" for other in needs]
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        kind = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        file.writestr(f"{info}/WHEEL", kind)
+        file.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n")
+    return path
+
+
+def test_the_plan_says_what_is_new_and_what_would_be_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    venv.create(tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    old = [wheel(tmp_path, name, "1") for name in ("some_jax", "kept")]
+    pip = [*colab.PIP, "--quiet", "--python", python, "install", "--no-deps", *old]
+    subprocess.run(pip, check=True)
+    for name, version in (("some_jax", "2"), ("kept", "2"), ("fresh", "3")):
+        wheel(tmp_path, name, version)
+    mine = wheel(tmp_path, "mine", "1", "some-jax>=2", "kept", "fresh")
+    new, replaced = colab.plan(python, mine)
+    assert new == ["fresh 3", "mine 1"]
+    assert replaced == ["some_jax 1 by 2"]
+
+
+def test_the_image_stops_the_run_where_pip_would_replace_some_of_it(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "mine.whl").touch()
+    monkeypatch.setattr(colab.subprocess, "run", lambda *args, **kwargs: None)
+    monkeypatch.setattr(colab, "install", lambda *args: None)
+    monkeypatch.setattr(colab, "plan", lambda *args: (["a 1"], ["jax 0.7.2 by 0.10"]))
+    with pytest.raises(SystemExit, match="must stay"):
+        colab.environment(tmp_path)
+    said = "pip adds: a 1\npip replaces: jax 0.7.2 by 0.10\n"
+    assert capsys.readouterr().out == said
+
+
+@pytest.fixture
+def this(tmp_path, monkeypatch):
+    """This environment in place of a fresh one; two twins, the first one fails."""
 
     def environment(folder):
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-        subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, ROOT], check=True)
-        venv.create(folder / "venv")
-        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-        (site / "others.pth").write_text(sysconfig.get_path("purelib"))
-        pip += ["--python", folder / "venv" / "bin" / "python", "install", "--no-deps"]
-        subprocess.run([*pip, *folder.glob("*.whl")], check=True)
-        kernel = ["-m", "ipykernel", "install", "--prefix", folder / "venv"]
-        subprocess.run([folder / "venv" / "bin" / "python", *kernel], check=True)
-        jupyter = folder / "venv" / "bin" / "jupyter"
-        execute = "import sys; from nbclient.cli import main; sys.argv.pop(1); main()"
-        jupyter.write_text(f"#!{folder}/venv/bin/python\n{execute}\n")
-        jupyter.chmod(0o755)
-        return jupyter.parent
+        monkeypatch.setattr(colab, "PRINT_ORIGIN", f"print({str(folder)!r})")
+        for name in ("python", "jupyter"):
+            program = Path(sysconfig.get_path("scripts")) / name
+            path = folder / name
+            path.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+            path.chmod(0o755)
+        return folder
 
-    monkeypatch.setattr(colab, "environment", environment)
-
-
-def test_a_chapter_runs_with_the_wheel_alone_and_a_failure_is_seen(
-    beside, tmp_path, monkeypatch, capfd
-):
     twin = json.loads((colab.CHAPTERS / "01-reach.ipynb").read_text())
-    shutil.copy(colab.CHAPTERS / "01-reach.ipynb", tmp_path)
-    for cell in twin["cells"][1:]:
-        cell["source"] = "1 / 0"
-    (tmp_path / "99-broken.ipynb").write_text(json.dumps(twin))
+    for stem, code in (("01-reach", "1 / 1"), ("99-broken", "1 / 0")):
+        for cell in twin["cells"]:
+            cell["source"] = code
+        (tmp_path / f"{stem}.ipynb").write_text(json.dumps(twin))
+    monkeypatch.setattr(colab, "environment", environment)
     monkeypatch.setattr(colab, "CHAPTERS", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["colab.py", "99-broken", "01-reach"])
+    monkeypatch.setattr(colab, "TRAINING", ["--help"])
+    monkeypatch.setattr(colab, "GREEN", tmp_path / "green.json")
+    monkeypatch.setattr(colab.twins, "write", lambda: None)
+    return tmp_path
+
+
+def test_a_failure_is_seen_and_what_was_green_is_recorded(this, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["colab.py", "--record", "99-broken", "01-reach"])
     assert colab.main() == 1
     said = capfd.readouterr()
     assert re.search(r"99-broken: FAILED\n01-reach: \d+ s\n$", said.out)
     assert "ZeroDivisionError" in said.err
+    (run,) = json.loads(colab.GREEN.read_text()).items()
+    cells = nbformat.read(this / "01-reach.ipynb", as_version=4).cells
+    assert run[0] == "01-reach"
+    assert run[1]["code"] == twins.digest(cells[1:])
+    assert run[1]["date"] == str(datetime.date.today())
+    assert run[1]["image"] == "2026-08-19"
+    assert f"jax {jax.__version__}, flax" in run[1]["versions"]
+
+
+def test_without_being_asked_nothing_is_recorded(this, monkeypatch):
+    monkeypatch.setattr(colab, "run", lambda *args: 1.0)
+    monkeypatch.setattr(sys, "argv", ["colab.py", "01-reach"])
+    assert colab.main() == 0
+    assert not colab.GREEN.exists()
 
 
 def test_colab_names_the_twins_it_has():

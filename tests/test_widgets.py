@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import traitlets
 from flax import nnx
+from folders import first_is_quick
 from gymnasium import spaces
 from ipywidgets.embed import embed_data
 from PIL import Image

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from folders import begun, slow
+from folders import begun, first_is_quick
 from safetensors.numpy import load_file
 
 from crl_mini.__main__ import main
@@ -143,7 +143,7 @@ FROM_PIXELS = [name for name in SHIPPED if "-pixels-" in name]
 FROM_STATES = [name for name in SHIPPED if name not in FROM_PIXELS]
 
 
-@pytest.mark.parametrize("name", [*FROM_STATES, *slow(FROM_PIXELS)])
+@pytest.mark.parametrize("name", first_is_quick(FROM_STATES + FROM_PIXELS))
 def test_an_agent_that_ships_does_what_its_manifest_says(name, monkeypatch):
     monkeypatch.undo()
     run, agent = zoo.load(name)

@@ -88,7 +88,7 @@ class TwinCritic(Seeing):
     ):
         super().__init__(observation, goal, settings["tower"], rngs=settings["rngs"])
         specs = (self.observation, action, self.goal)
-        self.critics = nnx.List([Critic(*specs, **settings) for _ in range(2)])
+        self.critics = nnx.data([Critic(*specs, **settings) for _ in range(2)])
         self.action = action
 
     def phi(self, s: Float[Array, "B F"], a) -> Float[Array, "B 2 D"]:

@@ -125,7 +125,7 @@ class QNetworks(Seeing):
         self.action = action
         d_in = self.observation.size + action.size + self.goal.size
         towers = [MLP(d_in, d_out=1, rngs=rngs, **mlp) for _ in range(2)]
-        self.towers = nnx.List(towers)
+        self.towers = nnx.data(towers)
 
     def values(self, s: Float[Array, "B F"], a, g) -> Float[Array, "2 B"]:
         """Values of each network, for features of states and goals, and actions."""

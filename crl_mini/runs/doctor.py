@@ -12,7 +12,13 @@ import numpy as np
 from gymnasium import spaces
 
 from crl_mini.agents import CRL, CRLConfig
-from crl_mini.devices import CACHE, memory_gib, usable_cores, use_compilation_cache
+from crl_mini.devices import (
+    CACHE,
+    memory_gib,
+    unseen,
+    usable_cores,
+    use_compilation_cache,
+)
 from crl_mini.replay import Batch
 from crl_mini.runs.presets import PRESETS
 
@@ -94,7 +100,8 @@ def report() -> str:
         ("system", f"{platform.system()} {platform.machine()}"),
         (
             "device",
-            f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})",
+            f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})"
+            f"{unseen()}",
         ),
         ("cores", f"{usable_cores()} usable"),
         ("cache", cache),
