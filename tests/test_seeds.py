@@ -47,7 +47,7 @@ def rows_of(run):
     return [{k: float(v or "nan") for k, v in row.items()} for row in rows]
 
 
-def check_same(one, other):
+def check_same(one, other, atol=2e-4):
     """Two folders hold the same: settings, curves, networks, replay and scores."""
     files = [{path.name for path in run.out.iterdir()} for run in (one, other)]
     assert files[0] == files[1]
@@ -64,7 +64,7 @@ def check_same(one, other):
         k: x.dtype for k, x in wanted.items()
     }
     for name, x in kept.items():
-        np.testing.assert_allclose(x, wanted[name], atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(x, wanted[name], atol=atol, err_msg=name)
     told = [json.loads((run.out / "manifest.json").read_text()) for run in (one, other)]
     assert told[0].pop("seeds_at_once") == 2
     for manifest in told:
@@ -112,7 +112,7 @@ def test_pixels(agent, tmp_path):
     train_at_once(one)
     alone(other)
     for x, y in zip(one, other, strict=True):
-        check_same(x, y)
+        check_same(x, y, atol=2e-3)  # Adam: rounding decides small gradients' signs
 
 
 @pytest.mark.slow
