@@ -563,6 +563,7 @@ def runs(recorded: Sequence[Mapping], x: str = "step") -> Figure:
         if k + columns >= len(panels):
             ax.set_xlabel({"step": "updates", "collected": "steps collected"}[x])
     labels = {"ever": "success (ever)", "at_end": "success (at the end)"}
+    labels["paper"] = "success (paper's protocol)"
     measures = {results.measure(run) for run in recorded}
     for ax in axes[::columns]:
         ylabel = labels[min(measures)] if len(measures) == 1 else "success"
