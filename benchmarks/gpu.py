@@ -58,8 +58,8 @@ PACKED, SAID = 60, 15  # seconds between two packs, and between two lines
 PACKS, ROOM = 6, 14_500_000  # most packs, and most bytes that go into one
 NETWORKS = ("critic/", "actor/")  # the arrays of a checkpoint that are kept
 LAST = 15  # lines of a log
-# Of pixels and of states. Processes use a GPU by turns: five from states, of eight seeds
-# each, made 5,000 updates a second in all on an H200; one alone can make 20,000.
+# Of pixels and of states. Processes use a GPU by turns: five from states, of eight
+# seeds each, made 5,000 updates a second in all on an H200; one alone makes 20,000.
 PLACES = (2, 2)
 
 PLAYED = ("Push", "BinPick", "PickPlace", "Drawer", "Reach")
