@@ -22,10 +22,10 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 	@$(BIN)/python book/build.py
 
 # The tests compile much and compute little: without optimizing, compilation takes half
-# the time. `make book` runs every cell as a reader does. All tests of a file run in one
-# process, so that what they share is made once; conftest.py says which files begin.
+# the time. `make book` runs every cell as a reader does. The tests of a file run in one
+# process, so that what they share is made once; conftest.py groups and orders them.
 # Three processes on two cores: they wait now and then.
-TESTS := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+TESTS := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 test test-all coverage: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(STAMP)  ## run the tests that say in minutes whether a change is sound
 	$(TESTS) -m "not slow"

@@ -47,11 +47,17 @@ if os.environ.get("CI"):
 
 
 # The files that take longest, longest first: then no process waits for another one.
-LONG = ("run", "tabletop", "agents", "benchmarks", "widgets", "robust", "twins")
+LONG = ("run", "tabletop", "agents", "flags", "benchmarks", "widgets", "crl", "twins")
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """The longest files come first, and last the tests that may wait for the book."""
+    """The longest files come first, and last the tests that may wait for the book.
+
+    The tests of a file go to one process, but those of the pages to whichever is free.
+    """
+    for item in items:
+        if "book" not in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
     ranks = {f"test_{name}.py": rank for rank, name in enumerate(LONG)}
     ranks["test_book.py"] = len(ranks) + 1
     items.sort(key=lambda item: ranks.get(item.path.name, len(LONG)))
