@@ -271,3 +271,23 @@ def test_figures_show_the_recorded_numbers():
         name = results.measure(run)
         assert [row[name] for row in run["curve"] if name in row] in thin
     assert len(thin) == len(RUNS)
+
+
+def test_stopped_trainings_are_read_and_who_was_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "folder", lambda: tmp_path)
+    for name, agent, settings in (
+        ("a", "td3_her", {"told": False}),
+        ("b", "td3_her", {}),  # an older one, which had no other choice
+        ("c", "crl", {}),
+    ):
+        (tmp_path / name).mkdir()
+        config = {"agent": agent, "obs": "state", "settings": settings}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        (tmp_path / name / "metrics.csv").write_text("step,collected\n1,64\n2,128\n")
+    (tmp_path / "c" / "manifest.json").write_text('{"at_end": 0.5}')
+    found = results.trainings("*")
+    assert [run["collected"] for run in found.values()] == [128] * 3
+    assert ["end" in run for run in found.values()] == [False, False, True]
+    assert [results.told(run) for run in found.values()] == [False, True, False]
+    seen = found["b"] | {"obs": "pixels"}
+    assert not results.told(seen)

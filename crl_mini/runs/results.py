@@ -62,6 +62,31 @@ def runs(pattern: str = "*") -> list[dict]:
     return manifests
 
 
+def trainings(pattern: str) -> dict[str, dict]:
+    """Recorded trainings whose folder matches, the stopped ones too, by its name.
+
+    Each holds its configuration, as ``config`` too, the rows of its metrics as
+    ``curve``, the steps that it ``collected``, and its manifest, if any, as ``end``.
+    """
+    found = {}
+    for path in sorted(folder().glob(f"{pattern}/metrics.csv")):
+        config = json.loads(path.with_name("config.json").read_text())
+        curve = rows(path)
+        collected = max(row.get("collected", 0) for row in curve)
+        more = {"config": config, "curve": curve, "collected": collected}
+        if (end := path.with_name("manifest.json")).exists():
+            more["end"] = json.loads(end.read_text())
+        found[path.parent.name] = config | more
+    return found
+
+
+def told(run: dict) -> bool:
+    """Does the agent of a training know which goals count as reached?"""
+    kind = AGENTS[run["agent"]]
+    told = kind.needs_success and run["config"]["settings"].get("told", True)
+    return told and run.get("obs") != "pixels"
+
+
 def measure(run: dict) -> str:
     """Name of the measure of success, ``at_end`` or ``ever``: `GoalTask.counts`.
 
