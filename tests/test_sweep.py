@@ -1,5 +1,6 @@
 """Several runs by one command."""
 
+import json
 import shlex
 
 import pytest
@@ -51,6 +52,21 @@ def test_a_dry_run_prints_the_commands_that_train_the_same(swept, tmp_path, caps
     assert sorted(learned_by(out)) == sorted(names)
     assert len({checkpoint for checkpoint, _ in learned_by(out).values()}) == 4
     assert commands(sweeping(out), capsys) == []
+
+
+def test_a_command_of_a_dry_run_trains_seeds_at_once(tmp_path, capsys):
+    out = tmp_path / "with space"
+    more = ["--seeds", "0,1,2", "--at-once", "2"]
+    todo = commands(sweeping(out, *more), capsys)
+    seeds = [x for words in todo for x in words if x.startswith("--seed")]
+    assert seeds == ["--seeds=0,1", "--seed=2"] * 2
+    assert [words[0] for words in todo] == ["sweep", "train"] * 2
+    assert main(todo[0]) == 0
+    both = [out / f"Reach-random-gcbc-{seed}" for seed in (0, 1)]
+    assert sorted(out.iterdir()) == both
+    told = [json.loads((x / "manifest.json").read_text()) for x in both]
+    assert [x["seeds_at_once"] for x in told] == [2, 2]
+    assert commands(sweeping(out, *more), capsys) == todo[1:]
 
 
 def test_a_dry_run_prints_the_length(tmp_path, capsys):
