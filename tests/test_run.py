@@ -21,10 +21,11 @@ from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
 from crl_mini.envs.play import Wander
 from crl_mini.rollouts import rollout
+from crl_mini.runs import run as runs
 from crl_mini.runs.data import collect, save
 from crl_mini.runs.files import REPLAY, load, text
 from crl_mini.runs.formats import load as load_data
-from crl_mini.runs.run import Run, check_same, of_config, restored, tested
+from crl_mini.runs.run import Run, check_same, of_config, restored
 from crl_mini.train import updates
 
 KEY = jax.random.key(3)
@@ -412,7 +413,8 @@ def test_a_test_reports_both_protocols(tmp_path):
     want = {"ever": usual.ever, "at_end": usual.at_end, "paper": other.ever}
     assert shares == {name: reached.mean() for name, reached in want.items()}
     assert 0 < shares["paper"] < 1
-    rows = [tested(run, replace(run.fresh(), step=np.int32(n))) for n in (1, 50)]
+    steps = (jax.numpy.array(n) for n in (1, 50))
+    rows = [runs.tested(run, replace(run.fresh(), step=step)) for step in steps]
     assert [row["paper"] == "" for row in rows] == [True, False]
 
 

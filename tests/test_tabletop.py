@@ -510,7 +510,7 @@ def test_the_environments_register_without_mujoco():
         ({"num_envs": 0}, "num_envs must be at least 1; got 0"),
         ({"task": "Throw"}, "task must be one of Reach, Push, PickPlace, BinPick"),
         ({"obs_type": "text"}, "obs_type must be one of state, pixels, poses; got"),
-        ({"goals": "hard"}, "goals must be one of final, mixed; got 'hard'"),
+        ({"goals": "hard"}, "goals must be one of final, mixed, paper; got 'hard'"),
         ({"render_mode": "human"}, "render_mode must be one of None, rgb_array"),
         ({"width": 0}, "width must be at least 1; got 0"),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1; got 0"),
