@@ -19,6 +19,7 @@ import posixpath
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import jupytext
@@ -351,8 +352,9 @@ def green(stem: str, code: str) -> str:
     if run.get("code") != code:
         return NOT_GREEN
     date, image, versions = (run[k] for k in ("date", "image", "versions"))
-    first = f"Its code last ran on {date}, in Colab's image of {image}:"
-    return f'print("{first}")\nprint("{versions}.")'
+    said = [f"Its code last ran on {date}, in Colab's image of {image}:"]
+    said += textwrap.wrap(f"{versions}.", 70)
+    return "\n".join(f'print("{line}")' for line in said)
 
 
 def details(summary: str, text: str) -> str:
