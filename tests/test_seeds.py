@@ -66,7 +66,7 @@ def check_same(one, other, share_off=0.0):
     off = size = 0
     for name, x in kept.items():
         if x.dtype.kind == "f":
-            off += (np.abs(x - wanted[name]) > 2e-4).sum()
+            off += (~(np.abs(x - wanted[name]) <= 2e-4)).sum()
             size += x.size
         else:
             np.testing.assert_array_equal(x, wanted[name], err_msg=name)
