@@ -47,7 +47,7 @@ def rows_of(run):
     return [{k: float(v or "nan") for k, v in row.items()} for row in rows]
 
 
-def check_same(one, other, atol=2e-4):
+def check_same(one, other, share_off=0.0):
     """Two folders hold the same: settings, curves, networks, replay and scores."""
     files = [{path.name for path in run.out.iterdir()} for run in (one, other)]
     assert files[0] == files[1]
@@ -63,8 +63,14 @@ def check_same(one, other, atol=2e-4):
     assert {k: x.dtype for k, x in kept.items()} == {
         k: x.dtype for k, x in wanted.items()
     }
+    off = size = 0
     for name, x in kept.items():
-        np.testing.assert_allclose(x, wanted[name], atol=atol, err_msg=name)
+        if x.dtype.kind == "f":
+            off += (~(np.abs(x - wanted[name]) <= 2e-4)).sum()
+            size += x.size
+        else:
+            np.testing.assert_array_equal(x, wanted[name], err_msg=name)
+    assert off <= share_off * size
     told = [json.loads((run.out / "manifest.json").read_text()) for run in (one, other)]
     assert told[0].pop("seeds_at_once") == 2
     for manifest in told:
@@ -112,7 +118,8 @@ def test_pixels(agent, tmp_path):
     train_at_once(one)
     alone(other)
     for x, y in zip(one, other, strict=True):
-        check_same(x, y, atol=2e-3)  # Adam: rounding decides small gradients' signs
+        # Adam makes whole steps of gradients near 0, whose signs are those of rounding.
+        check_same(x, y, share_off=1e-3)
 
 
 @pytest.mark.slow
