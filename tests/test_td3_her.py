@@ -209,3 +209,8 @@ def test_q_is_the_discounted_share_of_time_at_the_goal():
     s, g = jnp.array([[0.0], [1], [3], [6]]), jnp.array([[1.0], [3], [6], [2]])
     q = agent.critic(s, jnp.zeros((4, 1)), g).mean(0)
     np.testing.assert_allclose(q, [0.5, 0.25, 0.125, 0], atol=0.05)
+
+
+def test_it_forgets_what_it_must_not_be_told():
+    assert create(near).success is near
+    assert create(near, told=False).success is None
