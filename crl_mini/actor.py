@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from crl_mini.encoders import MLP, Seeing, Spec
+from crl_mini.encoders import MLP, Seeing
+from crl_mini.specs import Spec
 
 LOG_STD = (-5.0, 2.0)  # bounds of the log standard deviation before tanh
 EDGE = 0.999  # actions beyond it count as clipped

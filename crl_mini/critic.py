@@ -6,7 +6,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from crl_mini import checks
-from crl_mini.encoders import MLP, Seeing, Spec
+from crl_mini.encoders import MLP, Seeing
+from crl_mini.specs import Spec
 
 Vector = Float[Array, " D"]
 Scalar = Float[Array, ""]

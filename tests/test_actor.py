@@ -9,7 +9,7 @@ from gymnasium import spaces
 from scipy import stats
 
 from crl_mini.actor import EDGE, Actor, clipped_log_prob, tanh_gaussian_log_prob
-from crl_mini.encoders import Spec
+from crl_mini.specs import Spec
 
 PLACE = Spec.of(spaces.Box(-1, 1, (2,)))
 

@@ -9,7 +9,8 @@ from gymnasium import spaces
 
 from crl_mini import critic
 from crl_mini.critic import Critic
-from crl_mini.encoders import MLP, Spec
+from crl_mini.encoders import MLP
+from crl_mini.specs import Spec
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(2, 5, 7)).astype(np.float32)

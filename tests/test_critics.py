@@ -9,7 +9,6 @@ from flax import nnx
 from gymnasium import spaces
 
 from crl_mini.critic import Critic
-from crl_mini.encoders import Spec
 from crl_mini.measure.critics import (
     action_plane,
     critic_table,
@@ -19,6 +18,7 @@ from crl_mini.measure.critics import (
     retrieval,
     weighted_correlation,
 )
+from crl_mini.specs import Spec
 
 
 def test_weighted_correlation_is_pearsons():

@@ -10,8 +10,9 @@ from flax import nnx
 from gymnasium import spaces
 
 from crl_mini.agents.base import Config
-from crl_mini.encoders import TOWERS, Conv, Patch, Seeing, Spec, blocks, im2col, shifted
+from crl_mini.encoders import TOWERS, Conv, Patch, Seeing, blocks, im2col, shifted
 from crl_mini.replay import Batch
+from crl_mini.specs import Spec
 
 FRAME = spaces.Box(0, 255, (32, 16, 3), np.uint8)
 

@@ -9,9 +9,9 @@ from gymnasium import spaces
 
 from crl_mini.actor import Actor
 from crl_mini.critic import Critic
-from crl_mini.encoders import Spec
 from crl_mini.envs.maze import LAYOUTS, GridMaze
 from crl_mini.measure import occupancy, planning
+from crl_mini.specs import Spec
 
 RNG = np.random.default_rng(0)
 SPACES = Spec.of(spaces.Box(-np.inf, np.inf, (3,))), Spec.of(spaces.Box(-1, 1, (2,)))

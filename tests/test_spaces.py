@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crl_mini.__main__ import main
-from crl_mini.encoders import Spec, fitted
 from crl_mini.rollouts import members
 from crl_mini.runs.run import restored
+from crl_mini.specs import Spec, fitted
 
 TYPES = (np.float32, np.float64, np.uint8, np.int8, np.int16, np.int32, np.uint32)
 CLAIMS = ("true", "wide", "huge", "none", "half", "wrong")

@@ -24,7 +24,6 @@ from scipy import optimize, stats
 from crl_mini import widgets
 from crl_mini.actor import Actor
 from crl_mini.critic import ENERGIES, Critic
-from crl_mini.encoders import Spec
 from crl_mini.envs.maze import GridMaze, PointMazeVector
 from crl_mini.envs.tabletop import TASKS
 from crl_mini.losses import LOSSES, logsumexp_penalty
@@ -32,6 +31,7 @@ from crl_mini.measure import occupancy, planning, statistics
 from crl_mini.measure.critics import pca
 from crl_mini.measure.occupancy import SAMPLERS, offset_pmf
 from crl_mini.measure.statistics import iqm
+from crl_mini.specs import Spec
 from crl_mini.widgets import base
 
 MOUNTER = Path(__file__).parents[1] / "book" / "assets" / "static-widgets.js"

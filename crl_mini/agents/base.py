@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from crl_mini import checks
 from crl_mini.critic import ENERGIES
-from crl_mini.encoders import TOWERS, Spec, shifted
+from crl_mini.encoders import TOWERS, shifted
 from crl_mini.replay import Batch
+from crl_mini.specs import Spec
 
 Metrics = dict[str, Float[Array, ""]]
 WIDEST = 2**16  # of a layer: XLA crashes where the size of an array has 64 bits

@@ -22,8 +22,9 @@ from crl_mini import checks
 from crl_mini.agents.base import CriticConfig, Metrics, Recipe, polyak
 from crl_mini.agents.crl import CRL, actor_loss
 from crl_mini.critic import Critic, paired, pairwise
-from crl_mini.encoders import Seeing, Spec
+from crl_mini.encoders import Seeing
 from crl_mini.replay import Batch
+from crl_mini.specs import Spec
 
 LARGEST = 20.0  # of the weights, as in the original
 

@@ -34,9 +34,9 @@ from crl_mini import checks
 from crl_mini.actor import Actor
 from crl_mini.agents.base import Agent, CriticConfig, Metrics, Recipe, cloned
 from crl_mini.critic import Critic, paired
-from crl_mini.encoders import Spec
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import Batch
+from crl_mini.specs import Spec
 
 
 @dataclass(frozen=True)

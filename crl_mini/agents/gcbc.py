@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from crl_mini.actor import Actor
 from crl_mini.agents.base import Agent, Config, Metrics, Recipe
-from crl_mini.encoders import Spec
 from crl_mini.replay import Batch
+from crl_mini.specs import Spec
 
 UPDATES = 2**31  # numbers the key of the updates, beyond those of the weights
 

@@ -26,8 +26,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 from crl_mini import checks
 from crl_mini.actor import Policy
 from crl_mini.agents.base import Agent, Config, Metrics, Recipe, cloned, polyak
-from crl_mini.encoders import MLP, Seeing, Spec
+from crl_mini.encoders import MLP, Seeing
 from crl_mini.replay import Batch
+from crl_mini.specs import Spec
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from crl_mini import checks
 from crl_mini.agents import AGENTS
 from crl_mini.agents.base import Config, acting
 from crl_mini.devices import device, everywhere, peak_memory_gib, together
-from crl_mini.encoders import fitted
 from crl_mini.envs import tasks
 from crl_mini.measure.statistics import wilson
 from crl_mini.replay import Replay
@@ -51,6 +50,7 @@ from crl_mini.runs.presets import (
     check_changes,
     config_of,
 )
+from crl_mini.specs import fitted
 from crl_mini.train import train
 
 TESTS, FRESH = 10_000, 20_000  # seeds of the goals of tests while training, and after
@@ -79,7 +79,7 @@ class Run:
     """Fields of the budget and settings of the agent that differ from the usual."""
     bounds: dict[str, Any] = field(default_factory=dict)
     """Bounds of observations and goals as the first data have them, [low, high], where
-    those of their spaces say little; see `encoders.fitted`."""
+    those of their spaces say little; see `specs.fitted`."""
     length: int | None = None
     """Steps of an episode of the task; None: as many as are registered."""
 
