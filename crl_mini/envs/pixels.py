@@ -108,7 +108,7 @@ def capsule(size: Vector, o: Vector, d: Vector):
     return near, (x / r, y / r, jnp.where(on_tube, 0, (z - end) / r))
 
 
-SHAPES = {f.__name__: f for f in (plane, sphere, capsule, cylinder, box)}
+SHAPES = {f.__name__: jax.jit(f) for f in (plane, sphere, capsule, cylinder, box)}
 
 # --- Views. A view is five vectors, (5, 3): the eye's position; the ray through the
 # middle of the picture; the ray's change for one unit to the right, and one unit up;
@@ -312,7 +312,7 @@ class Scene:
         """
         checks.shaped("poses", poses, (None, len(self.bodies), 7))
         views = jax.vmap(self.moving.views, (0, None))(poses, self.view)
-        pictures = jax.vmap(picture)
+        pictures = jax.jit(jax.vmap(picture))
 
         def black(views):
             return jax.tree.map(jnp.zeros_like, jax.eval_shape(pictures, views))
