@@ -27,6 +27,7 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 # Three processes on two cores: they wait now and then.
 TESTS := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 test test-all coverage: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+test test-all coverage: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false
 test: $(STAMP)  ## run the tests that say in minutes whether a change is sound
 	$(TESTS) -m "not slow"
 

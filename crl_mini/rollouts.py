@@ -73,7 +73,7 @@ def rollout(
         key, fold = jnp.stack([key_of(s) for s in seed]), _fold_in_each
     else:
         now, _ = env.reset(seed=seed)
-        key, fold = key_of(seed), jax.random.fold_in
+        key, fold = key_of(seed), _fold_in
     goals, n = np.array(now["desired_goal"]), env.num_envs
     seen, actions, success = [_seen(now)], [], []
     running, terminal = np.ones(n, bool), np.zeros(n, bool)
@@ -104,6 +104,7 @@ def rollout(
     return Episodes(observations, actions, goals, success, achieved, lengths, terminal)
 
 
+_fold_in = jax.jit(jax.random.fold_in)
 _fold_in_each = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
 
 

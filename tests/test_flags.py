@@ -50,7 +50,8 @@ ENVIRONMENTS = ("PointMaze-U-v0", "PointMaze-Spiral-v0", "Reach-v0", "BinPick-v0
 
 def tiny(out, *more):
     what = ["--task", "PointMaze-U-v0", "--agent", "gcbc", "--preset", "smoke"]
-    return ["train", *what, "--out", str(out), "--set", *TINY, "batch_size=8", *more]
+    few = ["--length", "12", "--set", *TINY, "batch_size=8"]
+    return ["train", *what, "--out", str(out), *few, *more]
 
 
 def evaluated(folder, capsys) -> str:

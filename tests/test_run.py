@@ -14,7 +14,7 @@ import jax
 import line
 import numpy as np
 import pytest
-from folders import TINY, first_is_quick, raw, refused
+from folders import TINY, begun, first_is_quick, raw, refused
 
 from crl_mini import Replay, train
 from crl_mini.__main__ import main
@@ -413,8 +413,9 @@ def test_a_test_reports_both_protocols(tmp_path):
     want = {"ever": usual.ever, "at_end": usual.at_end, "paper": other.ever}
     assert shares == {name: reached.mean() for name, reached in want.items()}
     assert 0 < shares["paper"] < 1
-    steps = (jax.numpy.array(n) for n in (1, 50))
-    rows = [runs.tested(run, replace(run.fresh(), step=step)) for step in steps]
+    few, steps = replace(run, changes=changes | {"tests": 1}), (1, 50)
+    agents = (replace(few.fresh(), step=jax.numpy.array(n)) for n in steps)
+    rows = [runs.tested(few, agent) for agent in agents]
     assert [row["paper"] == "" for row in rows] == [True, False]
 
 
@@ -587,8 +588,8 @@ def bytes_of(folder):
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     """A checkpoint of larger networks."""
-    out = tmp_path_factory.mktemp("foreign") / "run"
-    assert main(arguments(out, "--set", "hidden=[17]", "steps=50")) == 0
+    out, larger = tmp_path_factory.mktemp("foreign") / "run", {"hidden": (17,)}
+    begun(out, "PointMaze-U-v0", data="random", changes=larger)
     return (out / "checkpoint.safetensors").read_bytes()
 
 

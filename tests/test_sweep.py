@@ -16,7 +16,7 @@ SWEEP += ["--set", *TINY]
 
 
 def sweeping(out, *more):
-    lists = ["--task", "Reach,Push", "--seeds", "0,1"]
+    lists = ["--task", "Reach,Drawer", "--seeds", "0,1"]
     return [*SWEEP, *lists, "--out", str(out), *more]
 
 
@@ -48,7 +48,7 @@ def test_a_dry_run_prints_the_commands_that_train_the_same(swept, tmp_path, caps
     assert not out.exists()
     assert [main(words) for words in todo] == 4 * [0]
     assert learned_by(out) == learned_by(swept)
-    names = [f"{t}-random-gcbc-{s}" for t in ("Reach", "Push") for s in (0, 1)]
+    names = [f"{t}-random-gcbc-{s}" for t in ("Reach", "Drawer") for s in (0, 1)]
     assert sorted(learned_by(out)) == sorted(names)
     assert len({checkpoint for checkpoint, _ in learned_by(out).values()}) == 4
     assert commands(sweeping(out), capsys) == []
