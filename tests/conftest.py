@@ -50,14 +50,21 @@ if os.environ.get("CI"):
 LONG = ("run", "tabletop", "agents", "flags", "benchmarks", "widgets", "crl", "twins")
 
 
-def pytest_collection_modifyitems(items) -> None:
-    """The longest files come first, and last the tests that may wait for the book.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of a file go to one process, those of the pages to any that is free."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    The tests of a file go to one process, but those of the pages to whichever is free.
-    """
-    for item in items:
-        if "book" not in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if file.endswith("test_book.py") else file
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """The longest files come first, and last the tests that may wait for the book."""
     ranks = {f"test_{name}.py": rank for rank, name in enumerate(LONG)}
     ranks["test_book.py"] = len(ranks) + 1
     items.sort(key=lambda item: ranks.get(item.path.name, len(LONG)))

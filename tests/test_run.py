@@ -730,7 +730,11 @@ def beats_walk(out, agent, data, **sizes) -> float:
 
 
 #: Where random walks of this length are not enough to tell in seconds.
-LEARNS_FROM = {"td3_her": ("play", 4000), "gcbc": ("random", 4000)}
+LEARNS_FROM = {
+    "crl": ("random", 1500),
+    "td3_her": ("play", 4000),
+    "gcbc": ("random", 4000),
+}
 
 
 @pytest.mark.parametrize("agent", first_is_quick(AGENTS))
