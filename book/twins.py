@@ -43,6 +43,7 @@ COLAB = REPOSITORY.replace(
 SETUP = f"""\
 # @title Set-up: Colab needs this cell, your own machine does not
 import importlib.util
+import os
 import sys
 
 if importlib.util.find_spec("crl_mini") is None:
@@ -52,8 +53,18 @@ if "google.colab" in sys.modules:
 
     output.enable_custom_widget_manager()
 
-from crl_mini.devices import device, unseen
+from crl_mini.devices import CACHE, device, unseen, use_compilation_cache
 
+# A folder that keeps compiled programs for the next visit; empty: none. On your Drive:
+# /content/drive/MyDrive/crl_mini
+KEEP = ""  # @param {{type: "string"}}
+if KEEP.startswith("/content/drive"):
+    from google.colab import drive
+
+    drive.mount("/content/drive")
+if KEEP:
+    os.environ[CACHE] = KEEP
+    print("Compiled programs are kept in:", use_compilation_cache() or "no folder")
 print("Device:", device() + unseen())
 print("On two CPU cores this notebook runs for about {{time}}.")
 {{green}}"""

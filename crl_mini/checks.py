@@ -54,6 +54,14 @@ def shaped(name: str, array, shape: tuple[int | None, ...]) -> None:
         raise ValueError(f"{name} must have shape {wanted}; got {got}")
 
 
+def lengths(array, most: int) -> None:
+    """Raise ``ValueError`` unless all lengths of episodes lie within 1 and `most`."""
+    short, longest = np.min(array), np.max(array)
+    if short < 1 or longest > most:
+        got = f"{short} to {longest}"
+        raise ValueError(f"lengths must be within 1 and {most}; got {got}")
+
+
 def square(name: str, array) -> None:
     """Raise ``ValueError`` unless the array is a square matrix of at least 2 x 2."""
     got = np.shape(array)

@@ -206,11 +206,8 @@ def _ends(n: int, length: int, lengths, terminal) -> dict[str, np.ndarray]:
         if x is not None:
             ends[name] = np.asarray(x, ends[name].dtype)
             checks.shaped(name, ends[name], (n,))
-    short, longest = ends["lengths"].min(), ends["lengths"].max()
-    if short < 1 or longest > length:
-        got = f"{short} to {longest}"
-        raise ValueError(f"lengths must be within 1 and {length}; got {got}")
-    return ends if short < length or ends["terminal"].any() else {}
+    checks.lengths(ends["lengths"], length)
+    return ends if ends["lengths"].min() < length or ends["terminal"].any() else {}
 
 
 def _full(n: int, length: int) -> dict[str, np.ndarray]:

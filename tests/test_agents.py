@@ -120,7 +120,8 @@ def test_every_agent_sees(name, settings):
     assert (acts[0] != acts[1]).any()
 
 
-@pytest.mark.parametrize("actor_tower", first_is_quick([False, True]))
+@pytest.mark.slow
+@pytest.mark.parametrize("actor_tower", [False, True])
 def test_the_actor_of_td3_has_the_critics_features_or_pictures(actor_tower):
     """Its step against a plain form, and its actions, in the target's q as well."""
     agent = create("td3_her", observation=FRAME, bc=0.5, actor_tower=actor_tower)

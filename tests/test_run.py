@@ -348,6 +348,7 @@ def sizes_of(jaxpr, kind):
         yield from (v.aval.size for v in eqn.outvars if v.aval.dtype == kind)
 
 
+@pytest.mark.slow
 def test_frames_are_never_copied_as_floats(tmp_path):
     run = seeing(tmp_path)
     replay = drawn_before(run.replay())
@@ -390,7 +391,7 @@ def test_an_agent_that_goes_on_collecting_clones_more(tmp_path):
 
 
 def test_a_run_from_pixels(tmp_path, capsys):
-    task = ["--task", "Reach", "--obs", "pixels", "--data", "play"]
+    task = ["--task", "Reach", "--obs", "pixels", "--data", "play", "--agent", "gcbc"]
     few = ["episodes=2", "steps=2", "every=1", "collect=100", "copies=1", "tests=2"]
     few += ["per_update=50", "batch_size=4", "shift=2"]
     out = tmp_path / "run"

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import venv
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import jax
 import nbformat
@@ -228,6 +230,25 @@ def test_the_first_cell_says_in_one_line_what_device_it_found(
     assert ("Disconnect and delete runtime" in line) == advice
 
 
+@pytest.mark.parametrize("folder", ["", "/tmp/kept", "/content/drive/MyDrive/kept"])
+def test_the_first_cell_keeps_programs_where_it_is_told(folder, setup_of, monkeypatch):
+    mounted, kept = [], []
+
+    def keep():
+        kept.append(os.environ[devices.CACHE])
+
+    drive = SimpleNamespace(mount=mounted.append)
+    monkeypatch.setitem(sys.modules, "google.colab.drive", drive)
+    colab = SimpleNamespace(drive=drive, output=MagicMock())
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setattr(devices, "use_compilation_cache", keep)
+    monkeypatch.setenv(devices.CACHE, "")
+    cell = setup_of({}).replace('KEEP = ""', f"KEEP = {folder!r}")
+    exec(TransformerManager().transform_cell(cell), {})
+    assert kept == ([folder] if folder else [])
+    assert mounted == (["/content/drive"] if "drive" in folder else [])
+
+
 RUN = {"date": "2026-01-02", "image": "2026-01-01", "versions": "jax 1, flax 2"}
 
 
@@ -359,6 +380,7 @@ def this(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_failure_is_seen_and_what_was_green_is_recorded(this, monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["colab.py", "--record", "99-broken", "01-reach"])
     assert colab.main() == 1

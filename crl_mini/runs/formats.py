@@ -210,10 +210,7 @@ def checked(data: Data, env: GoalTask) -> Data:
         if (x := getattr(data, name)) is not None:
             checks.shaped(name, x, shape)
     if data.lengths is not None:
-        short, longest = data.lengths.min(), data.lengths.max()
-        if short < 1 or longest > steps:
-            got = f"{short} to {longest}"
-            raise ValueError(f"lengths must be within 1 and {steps}; got {got}")
+        checks.lengths(data.lengths, steps)
     a = data.actions
     if isinstance(action, Discrete):
         low, high, unit = 0, action.n - 1, 0
