@@ -1,6 +1,7 @@
 """Rollouts against what the environment did, step by step."""
 
 import gymnasium
+import jax
 import line
 import numpy as np
 import pytest
@@ -162,3 +163,17 @@ def test_what_others_write_again_is_copied():
     near = np.abs(x[:, 1:] - seen.goals) < line.NEAR
     np.testing.assert_array_equal(seen.success, near)
     assert 0 < near.sum() < near.size
+
+
+def test_a_policy_gets_a_key_of_its_own_in_every_step():
+    env = gymnasium.make_vec(ENV, num_envs=2)
+    keys = []
+
+    def policy(s, g, key):
+        keys.append(jax.random.key_data(key).tolist())
+        return np.zeros((2, 2))
+
+    rollout(env, policy, 3, seed=7)
+    start = jax.random.key(7, impl="threefry2x32")
+    folded = [jax.random.fold_in(start, t) for t in range(3)]
+    assert keys == [jax.random.key_data(key).tolist() for key in folded]
