@@ -12,6 +12,14 @@ ALL := -e ".[book,dev]"
 # The exact mazes solve many small systems: two BLAS threads on two busy cores take 4 to
 # 50 times as long as one.
 export OPENBLAS_NUM_THREADS := 1
+# Chapters and tests run several at a time. With one thread each, XLA trains a small
+# network in half the CPU time, and alone on the machine no later.
+book test test-all coverage: export PJRT_NPROC := 1
+# Compilation takes a fifth less without XLA's newer way to write loops, where XLA has
+# the flag; what comes out is as fast.
+OLDER := --xla_cpu_use_fusion_emitters=false
+book test test-all coverage: export XLA_FLAGS = $(shell XLA_FLAGS=$(OLDER) \
+  $(BIN)/python -c "import jax; jax.devices()" >/dev/null 2>&1 && echo $(OLDER))
 
 .PHONY: help book test test-all coverage colab-test lint format lab notebooks bench doctor clean
 
@@ -22,15 +30,10 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 	@$(BIN)/python book/build.py
 
 # The tests compile much and compute little: compilation takes half the time without
-# optimizing, and a third less without XLA's newer way to write loops, where XLA has the
-# flag. `make book` runs every cell as a reader does. The tests of a file run in one
-# process, so that what they share is made once: see conftest.py.
-# Three processes on two cores: they wait now and then.
-OLDER := --xla_cpu_use_fusion_emitters=false
+# optimizing. The tests of a file run in one process, so that what they share is made
+# once: see conftest.py. Three processes on two cores: they wait now and then.
 TESTS := $(BIN)/python -m pytest -n 3 --no-loadscope-reorder
 test test-all coverage: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-test test-all coverage: export XLA_FLAGS = $(shell XLA_FLAGS=$(OLDER) \
-  $(BIN)/python -c "import jax; jax.devices()" >/dev/null 2>&1 && echo $(OLDER))
 test: $(STAMP)  ## run the tests that say in minutes whether a change is sound
 	$(TESTS) -m "not slow"
 

@@ -102,7 +102,8 @@ def environment(folder: Path) -> Path:
 def clean() -> dict[str, str]:
     """The environment variables, without a way to the checkout or to other kernels."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    return kept | {"JUPYTER_PREFER_ENV_PATH": "1", "OPENBLAS_NUM_THREADS": "1"}
+    alone = dict.fromkeys(("OPENBLAS_NUM_THREADS", "PJRT_NPROC"), "1")  # as in `make`
+    return kept | {"JUPYTER_PREFER_ENV_PATH": "1"} | alone
 
 
 def twice(twin: Path) -> None:

@@ -730,7 +730,7 @@ def beats_walk(out, agent, data, **sizes) -> float:
     return reached
 
 
-#: Where random walks of this length are not enough to tell in seconds.
+#: The data and the updates with which an agent beats the walk in seconds.
 LEARNS_FROM = {
     "crl": ("random", 1500),
     "td3_her": ("play", 4000),
