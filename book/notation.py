@@ -25,5 +25,6 @@ def add_card(app, page, template, context, doctree):
 
 
 def setup(app):
+    app.set_html_assets_policy("always")  # MathJax comes to pages of words, too
     app.connect("html-page-context", add_card)
     return {"parallel_read_safe": True}

@@ -45,8 +45,9 @@ def _no_memory(said: str) -> bool:
 
 
 def doctor(args: argparse.Namespace) -> int:
-    from crl_mini.runs.doctor import report  # JAX takes seconds to start
+    from crl_mini.runs.doctor import places, report  # JAX takes seconds to start
 
+    print(places())
     print(report())
     return 0
 

@@ -198,6 +198,19 @@ page_of_the_book = pytest.mark.parametrize(
 )
 
 
+#: Words of a page that are still TeX: maths that Markdown took for something else.
+RAW_MATHS = r"""() => {
+  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (words.nextNode()) {
+    const { data, parentElement } = words.currentNode;
+    const other = parentElement.closest("pre, code, script, style, mjx-container, svg");
+    if (!other && /\\[a-zA-Z(\[]|\$\\?\w/.test(data)) found.push(data.slice(0, 80));
+  }
+  return found;
+}"""
+
+
 @pytest.mark.browser
 @page_of_the_book
 @pytest.mark.parametrize(
@@ -217,6 +230,7 @@ def test_page_fits_is_quiet_self_contained_and_accessible(
     tab.set_viewport_size({"width": 1280, "height": 900})
     assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
     tab.wait_for_timeout(100)  # the margins appear, and axe looks at them, too
+    assert tab.evaluate(RAW_MATHS) == []
     assert tab.errors == []
     assert tab.external == []
     # In the dark only the colours are other ones.

@@ -19,7 +19,8 @@ def report():
 
 def test_report_names_versions_and_machine(report):
     for package in ("jax", "flax", "numpy", "crl_mini"):
-        assert f"{package} {version(package)}" in report
+        assert f"{package} {version(package)}" in " ".join(report.split())
+    assert max(map(len, report.splitlines())) < 80
     assert f"{doctor.usable_cores()} usable" in report
     assert re.search(r"device +\d+ x \S+", report)
 
@@ -44,9 +45,12 @@ def test_median_ignores_the_compilation(monkeypatch):
     assert len(calls) == 4  # one to compile, three to measure
 
 
-def test_report_says_where_compiled_programs_are(report, monkeypatch, tmp_path):
-    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]
-    assert re.search(rf"cache +{folder}: [\d,]+ files, [\d,.]+ MB", report)
+def test_places_are_said_apart_from_the_report(report, monkeypatch, tmp_path):
+    folder, places = os.environ["JAX_COMPILATION_CACHE_DIR"], doctor.places()
+    assert re.search(rf"cache +{folder}: [\d,]+ files, [\d,.]+ MB", places)
+    assert f"{sys.executable}\n" in places
+    assert folder not in report
+    assert os.sep not in report.partition("system")[0]
     for name, size in (("a", 1_200_000), ("b", 300_000)):
         (tmp_path / name).write_bytes(bytes(size))
     monkeypatch.setattr(doctor, "use_compilation_cache", lambda: str(tmp_path))
@@ -65,9 +69,10 @@ def test_durations_read_well():
 
 
 def test_doctor_runs_as_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "places", lambda: "here")
     monkeypatch.setattr(doctor, "report", lambda: "all is well")
     assert main(["doctor"]) == 0
-    assert capsys.readouterr().out == "all is well\n"
+    assert capsys.readouterr().out == "here\nall is well\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+import textwrap
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,14 +89,23 @@ def _cache() -> str:
     return f"{folder}: {len(sizes):,} files, {sum(sizes) / 1e6:,.1f} MB"
 
 
+def _facts(*rows: tuple[str, str]) -> str:
+    """A line for each fact; long ones go on below."""
+    below = f"\n{'':10}"
+    return "\n".join(f"{k:10}{below.join(textwrap.wrap(v, 69))}" for k, v in rows)
+
+
+def places() -> str:
+    """Which Python runs, and where compiled programs are kept."""
+    return f"{'python':10}{sys.executable}\n{'cache':10}{_cache()}"
+
+
 def report() -> str:
     """Measure for a few seconds and describe this machine, one fact a line."""
     devices = jax.devices()
-    cache = _cache()
     rate = updates_per_second()
-    rows = [
+    facts = _facts(
         ("crl_mini", f"{_installed('crl_mini')}, Python {platform.python_version()}"),
-        ("python", sys.executable),
         ("packages", ", ".join(_installed(name) for name in PACKAGES)),
         ("system", f"{platform.system()} {platform.machine()}"),
         (
@@ -104,15 +114,14 @@ def report() -> str:
             f"{unseen()}",
         ),
         ("cores", f"{usable_cores()} usable"),
-        ("cache", cache),
         ("memory", f"{memory_gib():.1f} GiB"),
         ("matmul", f"{matmul_gflops():,.0f} GFLOP/s (float32, 1024 x 1024)"),
         ("CRL", f"{rate:,.0f} updates/s (batch 256, two hidden layers of 256)"),
-    ]
+    )
     jobs = [(job, _duration(updates / rate)) for job, updates in JOBS.items()]
     return "\n".join(
         [
-            *(f"{name:10}{value}" for name, value in rows),
+            facts,
             "",
             "What runs here, and about how long it takes:",
             *(f"  {job:40}{duration}" for job, duration in jobs),
