@@ -138,10 +138,14 @@ def test_panels_share_one_scale_of_colour():
 
 def test_arrows_point_where_the_policy_goes():
     figure = plots.maze_values(MAZE, M[..., 10].max(1), arrows=GREEDY[:, 10])
-    drawn = set()
+    drawn, tails = set(), []
     for quiver in (a for a in figure.axes[0].collections if isinstance(a, Quiver)):
         ends = zip(quiver.X, quiver.Y, quiver.U, quiver.V, strict=True)
-        drawn |= {(y, x, np.sign(v), np.sign(u)) for x, y, u, v in ends}
+        for x, y, u, v in ends:
+            assert max(abs(x + u - round(x)), abs(y + v - round(y))) < 0.5  # inside
+            drawn.add((round(y), round(x), np.sign(v), np.sign(u)))
+            tails.append((x, y))
+    assert len(set(tails)) == len(tails)  # no two begin at the same place
     best = np.argwhere(GREEDY[:, 10] > 0)
     assert drawn == {(*MAZE.cells[s], *MAZE.MOVES[a]) for s, a in best if a > 0}
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
@@ -283,6 +287,21 @@ def test_pictures_stand_in_labelled_rows_and_columns():
     assert shown == [0, 1, 2, 3, 4, 5]
     assert [ax.get_title() for ax in figure.axes[:3]] == ["a", "b", "c"]
     assert [ax.get_ylabel() for ax in figure.axes[::3]] == ["start", "goal"]
+
+
+def test_few_rows_of_many_pictures_go_on_below():
+    images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones(
+        (10, 4, 4, 3), np.uint8
+    )
+    rows = {"state, here": images[:5], "goal": images[5:]}
+    figure = plots.pictures(rows, list("abcde"))
+    shown = [ax.images[0].get_array()[0, 0, 0] for ax in figure.axes if ax.images]
+    assert shown == [0, 1, 2, 5, 6, 7, 3, 4, 8, 9]
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == [*"abc", "", "", "", "d", "e", "", "", "", ""]
+    assert [ax.axison for ax in figure.axes] == [*[True] * 8, False, *[True] * 2, False]
+    names = [ax.get_ylabel() for ax in figure.axes[::3]]
+    assert names == ["state, here", "goal"] * 2
 
 
 def test_embeddings_are_points_with_links_between_neighbours():

@@ -1,8 +1,10 @@
 """Figures of the book: each function returns a finished matplotlib `Figure`."""
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from itertools import product
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -85,6 +87,7 @@ def _panels(n: int, height: float, columns=0, margin=0.0, width=WIDTH, **shared)
 
 def _colour_bar(figure: Figure, image, label: str, shrink=0.8, aspect=25) -> None:
     """One colour bar for all panels."""
+    label = textwrap.fill(label, 26)
     figure.colorbar(image, ax=figure.axes, label=label, shrink=shrink, aspect=aspect)
 
 
@@ -188,14 +191,17 @@ def _arrows(
     """An arrow for every action that the policy may take; a dot for staying.
 
     Black on the light cells, where `on_light` (S,) is true, and white on the others.
+    Arrows that share a cell begin away from its middle.
     """
     row, col = maze.cells.T
     for light, colour in ((False, "white"), (True, "black")):
         s, a = np.nonzero((policy > 0) & (on_light == light)[:, None])
         stay, s, a = s[a == 0], s[a > 0], a[a > 0]
-        down, right = 0.44 * maze.MOVES[a].T
+        begin = np.where((policy[s, 1:] > 0).sum(1) > 1, 0.12, 0)
+        down, right = maze.MOVES[a].T
         ax.plot(col[stay], row[stay], "o", color=colour, ms=2.5, ls="none")
-        arrows = (col[s], row[s], right, down)
+        tails = col[s] + begin * right, row[s] + begin * down
+        arrows = (*tails, (0.44 - begin) * right, (0.44 - begin) * down)
         ax.quiver(
             *arrows,
             color=colour,
@@ -636,7 +642,7 @@ def rates(
 
 def _strip(axes: list[Axes], label: str, images: Array, titles=None, **settings):
     """A labelled row of images, with small titles above them if given."""
-    axes[0].set_ylabel(label, fontsize="small")
+    axes[0].set_ylabel(textwrap.fill(label, 12), fontsize="small")
     for ax, image in zip(axes, images, strict=True):
         ax.imshow(image, **settings)
         ax.set(xticks=[], yticks=[])
@@ -647,12 +653,21 @@ def _strip(axes: list[Axes], label: str, images: Array, titles=None, **settings)
 
 @styled
 def pictures(rows: Mapping[str, Array], columns: Sequence[str]) -> Figure:
-    """A contact sheet or film strips: labelled rows of pictures (H, W, 3), uint8."""
-    n = len(columns)
-    figure, axes = _panels(n * len(rows), WIDTH / n, n)
-    for k, (label, images) in enumerate(rows.items()):
-        titles = None if k else columns
-        _strip(axes[k * n :][:n], label, images, titles, interpolation="nearest")
+    """A contact sheet or film strips: labelled rows of pictures (H, W, 3), uint8.
+
+    Of up to three rows the pictures after the fourth go on below, to be larger.
+    """
+    most = 4 if len(rows) <= 3 else len(columns)
+    n = math.ceil(len(columns) / math.ceil(len(columns) / most))
+    parts = [slice(first, first + n) for first in range(0, len(columns), n)]
+    figure, axes = _panels(n * len(rows) * len(parts), WIDTH / n, n)
+    for k, (part, row) in enumerate(product(parts, rows)):
+        line, here = axes[k * n :][:n], columns[part]
+        titles = here if k % len(rows) == 0 else None
+        pictures = line[: len(here)], row, rows[row][part]
+        _strip(*pictures, titles, interpolation="nearest")
+        for ax in line[len(here) :]:
+            ax.set_axis_off()
     return figure
 
 

@@ -1,13 +1,13 @@
 // Discounted occupancy of an exact maze: drag the goal, turn gamma.
 
-const DECADES = 6; // the colours span at most this many powers of ten
+const LOW = 1e-6; // the colours go from here to 1, whatever gamma is
 
 export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (model, root) => {
   const maze = readMaze(model), said = readout();
-  let q, values, low, high, hovered;
+  let q, values, hovered;
   const reaching = () => model.get("mode") === "value";
   const marker = () => model.get(reaching() ? "goal" : "start");
-  const shade = (s) => viridis(Math.log(Math.max(values[s], low) / low) / Math.log(high / low));
+  const shade = (s) => viridis(1 - Math.log(Math.max(values[s], LOW)) / Math.log(LOW));
   const actions = (s) => best(q.subarray(s * maze.A, (s + 1) * maze.A));
 
   const canvas = mazeCanvas(maze, {
@@ -24,16 +24,18 @@ export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (mod
   });
   canvas.addEventListener("pointerleave", () => { hovered = undefined; tell(); canvas.paint(); });
 
-  const bar = colourBar(() => [low, Math.sqrt(low * high), high].map((x) => pretty(x, 2)));
+  const bar = colourBar(() => [LOW, Math.sqrt(LOW), 1].map((x) => pretty(x, 2)));
   const rows = table("Q of each action in this cell", ["action", "Q", ""], ACTIONS);
 
   function tell() {
     const s = hovered ?? marker(), value = values[s];
     const what = reaching() ? "value of reaching the goal" : "share of the discounted future";
     said.textContent = `${cellName(maze, s)}: ${what} ${pretty(value, 4)}.`;
-    ACTIONS.forEach((_, a) => (reaching()
-      ? rows.fill(a, pretty(q[s * maze.A + a]), actions(s).includes(a) ? "best" : "")
-      : rows.fill(a, "–", "")));
+    rows.hidden = !reaching();
+    if (reaching()) {
+      ACTIONS.forEach((_, a) =>
+        rows.fill(a, pretty(q[s * maze.A + a]), actions(s).includes(a) ? "best" : ""));
+    }
     Object.assign(root.dataset, { cell: s, value });
   }
 
@@ -55,8 +57,6 @@ export default widget("occupancy-maze", ["gamma", "goal", "start", "mode"], (mod
       const gamma = model.get("gamma");
       if (reaching()) ({ q, v: values } = valueOfGoal(maze, gamma, model.get("goal")));
       else values = occupancyFrom(maze, gamma, model.get("start"));
-      high = Math.max(...values);
-      low = Math.max(Math.min(...values), high * 10 ** -DECADES);
       tell();
       root.dataset.marker = marker();
       canvas.say(`Maze, ${reaching() ? "goal" : "start"}: ${cellName(maze, marker())}, ` +
