@@ -89,25 +89,14 @@ class Replay:
         `room` steps, or for as many and as long ones as are given if that is more.
         `scene` is an `envs.pixels.Scene`.
         """
-        arrays = {"observations": observations, "actions": actions}
-        if achieved is not None and achieved is not observations:
-            arrays["achieved"] = achieved
-        arrays = {name: np.asarray(x) for name, x in arrays.items()}
-        shape = arrays["observations"].shape
-        if len(shape) < 2 or shape[0] < 1 or shape[1] < 3:
-            wanted = "(N >= 1, T + 1 >= 3, ...)"
-            raise ValueError(f"observations must have shape {wanted}; got {shape}")
-        n, length = shape[:2]
-        most = max(capacity, n) * max(room, length - 1)
+        arrays = _whole(observations, actions, achieved)
+        n, length = arrays["actions"].shape[:2]
+        most = max(capacity, n) * max(room, length)
         checks.less("the number of transitions", most, 2**31)
-        for name, x in arrays.items():
-            steps = length - 1 if name == "actions" else length
-            checks.shaped(name, x, (n, steps, *x.shape[2:]))
-            checks.finite(name, x)
-        ends = _ends(n, length - 1, lengths, terminal)
-        if room > length - 1:
-            ends = ends or _full(n, length - 1)
-            arrays = {k: _longer(x, room + 1 - length) for k, x in arrays.items()}
+        ends = _ends(n, length, lengths, terminal)
+        if room > length:
+            ends = ends or _full(n, length)
+            arrays = {name: _longer(x, room - length) for name, x in arrays.items()}
         arrays |= ends
         kept = {name: with_room(x, max(capacity, n)) for name, x in arrays.items()}
         return cls(**{"achieved": None} | kept, added=jnp.int32(n), scene=scene)
@@ -197,6 +186,23 @@ class Replay:
         if self.scene is None:
             return rows
         return tuple(jnp.split(self.scene.draw(jnp.concatenate(rows)), len(rows)))
+
+
+def _whole(observations, actions, achieved) -> dict[str, np.ndarray]:
+    """Arrays of whole episodes, checked; those that are passed twice only once."""
+    arrays = {"observations": observations, "actions": actions}
+    if achieved is not None and achieved is not observations:
+        arrays["achieved"] = achieved
+    arrays = {name: np.asarray(x) for name, x in arrays.items()}
+    shape = arrays["observations"].shape
+    if len(shape) < 2 or shape[0] < 1 or shape[1] < 3:
+        wanted = "(N >= 1, T + 1 >= 3, ...)"
+        raise ValueError(f"observations must have shape {wanted}; got {shape}")
+    for name, x in arrays.items():
+        steps = shape[1] - (name == "actions")
+        checks.shaped(name, x, (shape[0], steps, *x.shape[2:]))
+        checks.finite(name, x)
+    return arrays
 
 
 def _ends(n: int, length: int, lengths, terminal) -> dict[str, np.ndarray]:
