@@ -762,7 +762,12 @@ def test_occupancy_maze_is_dragged(mount):
 
     page.locator("input[type=range]").press("ArrowLeft")
     says(goal, goal, 0.89)
+    scale = page.get_by_label("Colour scale from 1.0 × 10⁻⁶ to 0.001 to 1")
+    assert scale.count() == 1  # whatever gamma is
+    table = page.locator("table").first
+    assert table.is_visible()
     page.locator("input[value=occupancy]").check(force=True)
+    table.wait_for(state="hidden", timeout=5_000)  # its Q is about one goal
     canvas.press("ArrowRight")
     found, start = data(page, "occupancy-maze"), maze.index(1, 2)
     assert int(found["marker"]) == start
