@@ -12,8 +12,7 @@ ALL := -e ".[book,dev]"
 # The exact mazes solve many small systems: two BLAS threads on two busy cores take 4 to
 # 50 times as long as one.
 export OPENBLAS_NUM_THREADS := 1
-# Chapters and tests run several at a time. With one thread each, XLA trains a small
-# network in half the CPU time, and alone on the machine no later.
+# Chapters and tests run several at a time, and then one thread of XLA each is faster.
 book test test-all coverage: export PJRT_NPROC := 1
 # Compilation takes a fifth less without XLA's newer way to write loops, where XLA has
 # the flag; what comes out is as fast.
