@@ -20,13 +20,16 @@ OLDER := --xla_cpu_use_fusion_emitters=false
 book test test-all coverage: export XLA_FLAGS = $(shell XLA_FLAGS=$(OLDER) \
   $(BIN)/python -c "import jax; jax.devices()" >/dev/null 2>&1 && echo $(OLDER))
 
-.PHONY: help book test test-all coverage colab-test lint format lab notebooks bench doctor clean
+.PHONY: help book shape test test-all coverage colab-test lint format lab notebooks bench doctor clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
 
 book: $(STAMP)  ## execute every chapter and render _build/html
 	@$(BIN)/python book/build.py
+
+shape: $(STAMP)  ## print lines of code, words and minutes of each chapter
+	@$(BIN)/python book/shape.py
 
 # The tests compile much and compute little: compilation takes half the time without
 # optimizing. The tests of a file run in one process, so that what they share is made

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import shape
 import yaml
 from pybtex.database import parse_file
 
@@ -71,7 +72,6 @@ print("On two CPU cores this notebook runs for about {{time}}.")
 NOT_GREEN = 'print("Its code has not run in Colab\'s image as it is now.")'
 TIME = re.compile(r"\b(\d+\s+\w+)\s+to\s+run\s+on\s+two\s+cores")
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
-FOLDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 
 ADMONITIONS = ("note", "tip", "hint", "important", "warning", "seealso")
 DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{([\w-]+)\} *(.*)$")
@@ -172,7 +172,7 @@ class Twin:
                 f"# @title Solution to {self.solution}\n{cell.source}",
                 metadata | FOLDED,
             )
-        folded = FOLDED if FOLDING_TAGS & set(tags) else {}
+        folded = FOLDED if shape.FOLDING_TAGS & set(tags) else {}
         return self.code(cell.source, metadata | folded)
 
     def markdown(self, source: str) -> str:
@@ -250,6 +250,8 @@ class Twin:
         while body and (option := OPTION.match(body[0])):
             options[option[1]] = option[2]
             body.pop(0)
+        if name == "predict":
+            return self.predict(argument, body)
         text = self.blocks(body)
         argument = self.inline(argument)
         if name == "dropdown" or "dropdown" in options.get("class", ""):
@@ -270,6 +272,16 @@ class Twin:
                 f"**{'See also' if name == 'seealso' else name.title()}**\n\n{text}"
             )
         return self.fail(f"twins.py does not know the directive {{{name}}}")
+
+    def predict(self, title: str, body: list[str]) -> str:
+        """A question, and each choice as a fold that says whether it is right."""
+        question, choices = shape.choices(body)
+        out = [f"**{title or shape.PREDICT}**", self.blocks(question)]
+        for right, choice, words in choices:
+            verdict = self.blocks([f"**{shape.VERDICTS[right]}** ", *words])
+            choice = re.sub(r"`([^`]+)`", r"<code>\1</code>", choice)
+            out.append(details(choice, verdict))
+        return "\n\n".join(out)
 
     def inline(self, text: str) -> str:
         if stray := STRAY.search(text):
@@ -311,6 +323,8 @@ class Twin:
             return f"({cited})" if parentheses else cited
         if name == "math":
             return f"${content}$"
+        if name == "reading":
+            return f"{shape.minutes(self.path.read_text())} {content}"
         return self.fail(f"twins.py does not know the role {{{name}}}`{content}`")
 
     def link(self, whole: str, bang: str, text: str, target: str) -> str:

@@ -92,6 +92,14 @@ COLAB = f"{twins.COLAB}/blob/main/book/chapters/01-first.ipynb"
             "> **T**\n>\n> B [(",
         ),
         (
+            ":::{predict}\nQ?\n\n- [ ] `a`\n  Not $a$.\n- [x] b\n:::",
+            "**Predict, then look**\n\nQ?\n\n<details>\n"
+            "<summary><code>a</code></summary>\n\n**No.** \nNot $a$.\n\n</details>\n\n"
+            "<details>\n<summary>b</summary>",
+        ),
+        (":::{predict} Check\nQ?\n\n- [x] b\n:::", "**Check**\n\nQ?"),
+        ("{reading}`minutes`", "1 minutes"),
+        (
             "::::{dropdown} T\n:::{tip}\nB\n:::\n::::",
             "<summary>T</summary>\n\n> **Tip**",
         ),

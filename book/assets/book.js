@@ -54,3 +54,13 @@ addEventListener("afterprint", () => {
     delete fold.dataset.forPrint;
   }
 });
+
+// The result right after a question waits until its reader has made a choice.
+addEventListener("DOMContentLoaded", () => {
+  for (const choice of document.querySelectorAll(".predict > .choice:last-child")) {
+    const box = choice.parentElement, cell = box.nextElementSibling;
+    if (!cell?.matches(".cell")) continue;
+    cell.classList.add("waits");
+    box.addEventListener("toggle", () => cell.classList.remove("waits"), true);
+  }
+});
