@@ -237,6 +237,27 @@ def test_maze_numbers(node, layout, slip, gamma):
     np.testing.assert_allclose(found["M"], M.ravel(), **near)
 
 
+def test_walkers_end_where_the_occupancy_says(node):
+    maze, gamma, n, start = GridMaze("U", 0.2), 0.8, 4000, 3
+    pi = random_policy(maze)
+    body = """
+      const steps = w.stepsOf(w.readMaze(model)), gamma = model.get("gamma");
+      const walks = [...Array(given.n).keys()].map((k) =>
+        w.walk(steps, gamma, given.start, w.uniforms(k)));
+      const chance = [0.5, gamma, 0.99].map(w.stopping);
+      return { walks, chance, wide: w.binWidth(0.99) };
+    """
+    found = node(widgets.OccupancyMaze(maze, pi, gamma), body, n=n, start=start)
+    ends = np.bincount([walk[-1] for walk in found["walks"]], minlength=maze.n_states)
+    M = occupancy.discounted_occupancy(maze.P, pi, gamma)
+    assert stats.chisquare(ends, n * (pi[start] @ M[start])).pvalue > 1e-3
+    ticks = np.array([len(walk) for walk in found["walks"]])
+    assert ticks.mean() == pytest.approx(1 / (1 - gamma), rel=0.1)
+    assert [sum(chance) for chance in found["chance"]] == pytest.approx([1, 1, 1])
+    first = sum(offset_pmf("truncated", 0.99, 2500)[: found["wide"]])
+    assert found["chance"][2][0] == pytest.approx(first, rel=1e-6)
+
+
 @pytest.mark.parametrize("layout", ["U", "FourRooms", "NineRooms", "Spiral"])
 def test_greedy_actions_and_ties(node, layout):
     maze = GridMaze(layout)
@@ -772,6 +793,52 @@ def test_occupancy_maze_is_dragged(mount):
     found, start = data(page, "occupancy-maze"), maze.index(1, 2)
     assert int(found["marker"]) == start
     assert float(found["value"]) == pytest.approx(M(0.89)[start, :, start].mean())
+    assert page.errors == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_walkers_leave_with_their_clocks(mount, motion):
+    maze, name = GridMaze(), "occupancy-maze"
+    goal, start = maze.index(8, 8), maze.index(8, 7)
+    widget = widgets.OccupancyMaze(maze, gamma=0.8, goal=goal, start=start)
+    page = mount(widget, reduced_motion=motion)
+    button = lambda text: page.get_by_role("button", name=text, exact=True)  # noqa: E731
+    says = lambda: {k: json.loads(v) for k, v in data(page, name).items()}  # noqa: E731
+    maze_at, clock = (drawn(page, name, k) for k in (0, 2))
+    button("Send 100").click()
+    assert says()["walkers"] == 100
+    assert (says()["stopped"] == 100) == (motion == "reduce")  # then at once
+    assert drawn(page, name) != maze_at
+    for _ in range(4):
+        button("Send 100").press("Enter")
+    page.wait_for_function(
+        f"document.querySelector('.crl-{name}').dataset.stopped > 499"
+    )
+    assert drawn(page, name, 2) != clock
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, 0.8)
+    expected, counts = M[start].mean(0), np.array(says()["counts"])
+    assert counts.sum() == 500
+    assert abs(counts - 500 * expected).max() < 5 * np.sqrt(500 * expected.max())
+    assert (
+        f"{counts[goal]} stopped on the star"
+        in page.locator(".crl-readout").inner_text()
+    )
+    canvas = page.locator("canvas").first
+    drag(
+        page, canvas, cell_at(maze, start), cell_at(maze, maze.index(9, 9))
+    )  # the disc
+    found = says()
+    assert (found["start"], found["walkers"]) == (maze.index(9, 9), 0)
+    button("Send a walker").click()
+    page.wait_for_function(
+        f"document.querySelector('.crl-{name}').dataset.stopped == 1"
+    )
+    drag(page, canvas, cell_at(maze, goal), cell_at(maze, maze.index(8, 9)))
+    assert says()["marker"] == maze.index(8, 9)
+    assert says()["stopped"] == 1  # another goal, the same walks
+    page.locator("input[type=range]").press("ArrowLeft")
+    assert says()["walkers"] == 0
     assert page.errors == []
 
 
@@ -1349,7 +1416,8 @@ def test_picture_without_javascript(page_factory, name, monkeypatch):
 def test_traits_round_trip(name):
     """The page sets what Python reads, and everything the script reads is shipped."""
     changes = {
-        "occupancy-maze": {"gamma": 0.5, "goal": 7, "start": 3, "mode": "occupancy"},
+        "occupancy-maze": {"gamma": 0.5, "goal": 7, "start": 3, "mode": "occupancy"}
+        | {"walkers": 9, "seed": 2},
         "density-ratio": {"p_mean": 2.0, "negatives": 3, "n": 50, "seed": 9},
         "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
         "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},

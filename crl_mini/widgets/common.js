@@ -201,6 +201,17 @@ export function button(text, action) {
   return node;
 }
 
+/** Whether the reader asked for pages without motion. */
+export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Call tick() `rate` times a second until it says false; returns what stops it before. */
+export function ticking(root, rate, tick) {
+  const timer = setInterval(() => {
+    if (!root.isConnected || !tick()) clearInterval(timer);
+  }, 1000 / rate);
+  return () => clearInterval(timer);
+}
+
 /** A table of texts; the first column holds the names of the rows. */
 export function table(label, head, names) {
   const rows = names.map((name) => h("tr", {}, h("th", { scope: "row" }, name),
