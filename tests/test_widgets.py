@@ -322,13 +322,17 @@ def test_density_numbers(node):
     body = """
       const d = Object.fromEntries(given.names.map((name) => [name, model.get(name)]));
       const data = w.samples(d), f = w.fit(data);
-      return { ...data, learned: given.x.map(f), judged: w.judge(f, d),
+      const ball = (k) => ({ k, ...w.ball(d, k) });
+      const balls = [...Array(4000).keys()].map(ball);
+      const truth = balls.map((b) => b.from);
+      return { ...data, learned: given.x.map(f), judged: w.judge(f, d), balls,
+        score: w.score(d, truth, f),
         optimum: given.x.map((x) => w.optimum(x, d)) };
     """
     x = np.linspace(-3, 3, 13)
     names = ["p_mean", "p_width", "q_mean", "q_width", "negatives", "n", "seed"]
     found = node(widget, body, x=x.tolist(), names=names)
-    p, q = stats.norm(0.8, 0.7), stats.norm(-0.5, 1.2)
+    p, q = stats.norm(0.8, 0.7), stats.norm(-1.0, 1.2)
     optimum = lambda x: p.logpdf(x) - q.logpdf(x) - np.log(5)  # noqa: E731
     np.testing.assert_allclose(found["optimum"], optimum(x), rtol=1e-6)
     np.testing.assert_allclose(widget.optimum(x), optimum(x), rtol=1e-6)
@@ -354,6 +358,20 @@ def test_density_numbers(node):
     error = np.average(abs(learned(grid) - optimum(grid)), weights=p.pdf(grid))
     assert found["judged"]["calibration"] == pytest.approx(calibration, abs=2e-4)
     assert found["judged"]["logit"] == pytest.approx(error, rel=1e-2)
+
+    best = np.maximum(p.pdf(grid), 5 * q.pdf(grid)).sum() / mass.sum()
+    assert found["judged"]["best"] == pytest.approx(best, abs=1e-4)
+    at, is_p = (np.array([b[k] for b in found["balls"]]) for k in ("x", "from"))
+    is_p = is_p == "p"
+    assert stats.binomtest(int(is_p.sum()), 4000, 1 / 6).pvalue > 1e-3
+    assert stats.kstest(at[is_p], p.cdf).pvalue > 1e-3
+    assert stats.kstest(at[~is_p], q.cdf).pvalue > 1e-3
+    right = [((f(at) > 0) == is_p).sum() for f in (optimum, learned)]
+    assert found["score"] == {
+        **{"you": 4000, "q": (~is_p).sum()},
+        **{"best": right[0], "learned": right[1]},
+    }
+    assert right[0] / 4000 == pytest.approx(best, abs=0.02)
 
 
 OFFSETS = """
@@ -857,23 +875,61 @@ def test_density_ratio_is_dragged(mount):
         return float(found["learned"])
 
     first = says_optimum()
-    drag(page, canvas, (place(1.0), 0.4), (place(2.5), 0.4))
-    widget.p_mean = 2.5
+    height = 0.55 * canvas.bounding_box()["width"]
+
+    def tall(width):  # where the disc of a bag lies
+        share = stats.norm(0, width).pdf(0) / 0.85
+        return (height - 40 - share * (height - 56)) / height
+
+    drag(page, canvas, (place(1.0), tall(0.7)), (place(2.5), tall(1.2)))
+    widget.p_mean, widget.p_width = 2.5, 1.2
     assert says_optimum() != first
     assert drawn(page, "density-ratio") != before
-    page.get_by_label("width of q").press("ArrowRight")
-    widget.q_width = 1.55
+    canvas.press("ArrowLeft")
+    canvas.press("ArrowUp")
+    widget.p_mean, widget.p_width = 2.4, 1.1
     says_optimum()
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.touchscreen.tap(box["x"] + place(-3) * box["width"], box["y"] + 20)
+    page.touchscreen.tap(*tap_at(canvas, (place(-3), 0.1)))  # its mean alone
     widget.q_mean = -3.0
+    says_optimum()
+    page.locator("input[value=p]").check(force=True)
+    canvas.press("ArrowDown")
+    widget.p_width = 1.2
     says_optimum()
     page.get_by_label("negatives a positive").press("End")
     widget.negatives = 31
     learned = says_optimum()
-    page.get_by_role("button").click()
+    page.get_by_role("button", name="Draw other balls").click()
     assert says_optimum() != learned
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_the_reader_guesses_from_which_bag_a_ball_is(mount, node):
+    widget, name = MAKE["density-ratio"](negatives=1), "density-ratio"
+    page, said = mount(widget), []
+    ask = page.locator(".crl-readout").first
+    body = """
+      const d = { ...state };
+      return [...Array(20).keys()].map((k) => w.ball(d, k));
+    """
+    balls = node(widget, body)
+    for k, one in enumerate(balls):
+        assert f"x = {one['x']:.2f}".replace("-", "−") in ask.inner_text()
+        said.append("pq"[k % 3 == 0])
+        page.get_by_role("button", name=f"Bag {said[-1]}").press("Enter")
+        verdict = "right" if said[-1] == one["from"] else "wrong"
+        assert f"from {one['from']}: you were {verdict}" in ask.inner_text()
+    right = json.loads(data(page, name)["right"])
+    pairs = list(zip(said, balls, strict=True))
+    assert right["you"] == sum(x == one["from"] for x, one in pairs)
+    best = widget.optimum(np.array([one["x"] for one in balls])) > 0
+    assert right["best"] == sum(
+        x == (one["from"] == "p") for x, one in zip(best, balls, strict=True)
+    )
+    assert f"{right['you']} of 20" in page.locator("td").first.inner_text()
+    page.locator("canvas").first.press("ArrowLeft")  # other bags, other balls
+    assert page.locator("td").first.inner_text() == "0 of 0"
     assert page.errors == []
 
 
@@ -1418,7 +1474,10 @@ def test_traits_round_trip(name):
     changes = {
         "occupancy-maze": {"gamma": 0.5, "goal": 7, "start": 3, "mode": "occupancy"}
         | {"walkers": 9, "seed": 2},
-        "density-ratio": {"p_mean": 2.0, "negatives": 3, "n": 50, "seed": 9},
+        "density-ratio": {
+            **{"p_mean": 2.0, "negatives": 3, "n": 50, "seed": 9},
+            **{"guesses": ["p", "q"], "moved": "q"},
+        },
         "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
         "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},
         "logits-scrubber": {"k": 2, "loss": "infonce"},
@@ -1465,6 +1524,7 @@ BAD = {
     "t must lie in .0, 49.": lambda: MAKE["sampler-explorer"](t=50),
     "length must lie": lambda: MAKE["sampler-explorer"](length=1),
     "p_width must lie": lambda: MAKE["density-ratio"](p_width=0.0),
+    "moved must be one of p, q": lambda: MAKE["density-ratio"](moved="r"),
     "negatives must lie": lambda: MAKE["density-ratio"](negatives=0),
     "loss must be one of nce": lambda: MAKE["logits-scrubber"](loss="cpc"),
     "k must lie in .0, 5.": lambda: MAKE["logits-scrubber"](k=6),

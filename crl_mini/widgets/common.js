@@ -68,7 +68,7 @@ export const LOSS_NAMES = {
 
 /** Seeded uniform numbers in [0, 1): mulberry32. */
 export function uniforms(seed) {
-  let state = (seed * 2654435761 + 1) >>> 0;
+  let state = (Math.imul(seed, 2654435761) + 1) >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
     let t = state;
