@@ -984,7 +984,7 @@ def test_sampler_explorer_is_dragged(mount):
         return found
 
     says(30)
-    before, canvas = drawn(page, name), page.locator("canvas")
+    before, canvas = drawn(page, name), page.locator("canvas").first
     width = canvas.bounding_box()["width"]
     place = lambda t: ((8 + t / 50 * (width - 16)) / width, 0.05)  # noqa: E731
     drag(page, canvas, place(30), place(12))
@@ -997,6 +997,46 @@ def test_sampler_explorer_is_dragged(mount):
     assert [sum(s["counts"]) for s in says(13).values()] == [101] * 3
     page.get_by_role("slider", name="discount").press("ArrowLeft")
     assert [sum(s["counts"]) for s in says(13, 0.89).values()] == [0] * 3
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_tape_and_maze_show_one_walk(mount):
+    widget, name = MAKE["sampler-explorer"](t=20, gamma=0.95), "sampler-explorer"
+    page, maze, walk = mount(widget), GridMaze(), np.array(widget.walk)
+    assert len(walk) == 51
+    assert (maze.P[walk[:-1], :, walk[1:]].max(1) > 0).all()  # it is a walk
+    tape, rooms = page.locator("canvas").all()[:2]
+
+    def says(t, sampler="truncated"):
+        found = data(page, name)
+        assert int(found["t"]) == t
+        p, expected = offset_pmf(sampler, 0.95, 50 - t), np.zeros(maze.n_states)
+        np.add.at(expected, walk[t + 1 :], p)
+        np.testing.assert_allclose(json.loads(found["shares"]), expected, atol=1e-7)
+        return expected
+
+    says(20)
+    before = [drawn(page, name, k) for k in range(2)]
+    there = int(walk[45])
+    rooms.scroll_into_view_if_needed()
+    page.mouse.move(*tap_at(rooms, cell_at(maze, there)))  # bars of this cell stand out
+    share = f"{says(20)[there]:.3g}"
+    assert f"with probability {share} (truncated)" in data(page, name)["said"]
+    assert all(drawn(page, name, k) != was for k, was in enumerate(before))
+    page.mouse.down()
+    page.mouse.up()
+    later = [k for k in range(50) if walk[k] == there and k > 20]
+    says(later[0])
+    page.locator("input[value=clipped]").check(force=True)
+    says(later[0], "clipped")
+    page.get_by_role("button", name="Draw 100").click()
+    counts = json.loads(data(page, name)["summary"])["clipped"]["counts"]
+    tape.scroll_into_view_if_needed()
+    width = tape.bounding_box()["width"]
+    page.mouse.move(*tap_at(tape, ((width - 8) / width, 0.05)))
+    last = np.array(counts)[walk[later[0] + 1 :] == walk[50]].sum()
+    assert f"drawn {last} times" in data(page, name)["said"]
     assert page.errors == []
 
 
@@ -1479,7 +1519,8 @@ def test_traits_round_trip(name):
             **{"guesses": ["p", "q"], "moved": "q"},
         },
         "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
-        "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},
+        "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1}
+        | {"shown": "clipped"},
         "logits-scrubber": {"k": 2, "loss": "infonce"},
         "representation-explorer": {
             **{"state": [2.5, 2.0], "action": [0.0, 1.0], "goal": [1.1, 9.5]},
@@ -1502,6 +1543,8 @@ def test_traits_round_trip(name):
     widget.set_state(changes)  # what a message from the page does
     assert {key: getattr(widget, key) for key in changes} == changes
     read = set(re.findall(r'model\.get\("(\w+)"\)', widget._esm)) | set(changes)
+    if not isinstance(widget, base.MazeWidget):
+        read -= {"triples", "probs", "policy"}  # of readMaze: it reads cells alone
     assert read <= set(widget.keys)
     assert "import " not in re.sub(r"//.*", "", widget._esm)  # a blob has no neighbours
 
@@ -1522,6 +1565,7 @@ BAD = {
     "kind must be one of none": lambda: MAKE["free-offsets"](kind="g"),
     "batch_size must lie": lambda: MAKE["free-offsets"](batch_size=1),
     "t must lie in .0, 49.": lambda: MAKE["sampler-explorer"](t=50),
+    "shown must be one of truncated": lambda: MAKE["sampler-explorer"](shown="x"),
     "length must lie": lambda: MAKE["sampler-explorer"](length=1),
     "p_width must lie": lambda: MAKE["density-ratio"](p_width=0.0),
     "moved must be one of p, q": lambda: MAKE["density-ratio"](moved="r"),

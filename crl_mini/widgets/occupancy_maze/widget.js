@@ -40,8 +40,6 @@ const NAMES = ["gamma", "goal", "start", "mode", "walkers", "seed"];
 
 export default widget("occupancy-maze", NAMES, (model, root) => {
   const maze = readMaze(model), steps = stepsOf(maze), said = readout();
-  const scatter = [0, 1].map((axis) => (k) => // even places in a cell
-    0.76 * (((k + 1) * [0.7548776662, 0.5698402910][axis]) % 1) - 0.38);
   let q, values, hovered, held, walks = [], known, tick, old = 0, halt;
   const reaching = () => model.get("mode") === "value";
   const marked = () => (reaching() ? "goal" : "start");
@@ -78,7 +76,7 @@ export default widget("occupancy-maze", NAMES, (model, root) => {
     walks.forEach((one, k) => {
       const over = ended(one, k);
       const [y, x] = centre(over ? one.at(-1) : tick ? one[tick - 1] : model.get("start"));
-      const at = [x + scatter[0](k) * size, y + scatter[1](k) * size];
+      const [dx, dy] = scatter(k), at = [x + 0.76 * dx * size, y + 0.76 * dy * size];
       if (over) disc(context, ...at, small, "#ffffff", "#14181d");
       else disc(context, ...at, small + 2.5, colour("mark"), "#ffffff");
     });
