@@ -1068,6 +1068,48 @@ def test_logits_scrubber_is_scrubbed(mount):
 
 
 @pytest.mark.browser
+def test_logits_scrubber_plays_and_knows_its_maze(mount):
+    maze, name = GridMaze("U"), "logits-scrubber"
+    pairs = np.stack([np.arange(8), np.arange(8) % 5, np.arange(8)[::-1] + 2], 1)
+    widget = widgets.LogitsScrubber(
+        LOGITS, [0, 1, 2, 4, 8, 16], k=0, maze=maze, pairs=pairs
+    )
+    page = mount(widget)
+    heat, rooms = page.locator("canvas").nth(0), page.locator("canvas").nth(2)
+
+    def says(i, j, k=0):
+        found = data(page, name)
+        assert json.loads(found["cell"]) == [i, j]
+        assert float(found["value"]) == pytest.approx(LOGITS[k, i, j], abs=1e-3)
+        (s, a, _), g = pairs[i], pairs[j, 2]
+        text = page.locator(".crl-readout").inner_text()
+        for state in (s, g):
+            assert "row {}, column {}".format(*maze.cells[state]) in text
+        assert f'by "{maze.ACTIONS[a]}"' in text
+
+    says(0, 0)
+    before = drawn(page, name, 2)
+    heat.press("ArrowDown")
+    says(1, 0)
+    assert drawn(page, name, 2) != before
+    page.mouse.click(*tap_at(rooms, cell_at(maze, int(pairs[5, 2]))))
+    says(1, 5)  # the column of this goal
+    page.mouse.click(*tap_at(rooms, cell_at(maze, 0)))
+    says(0, 5)  # no goal of the batch: its row
+    page.get_by_role("button", name="Play").press("Enter")
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step > 1")
+    page.get_by_role("button", name="Pause").click()
+    step = data(page, name)["step"]
+    page.wait_for_timeout(500)
+    assert data(page, name)["step"] == step
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step == 16")
+    says(0, 5, 5)
+    page.get_by_role("button", name="Play").wait_for()  # it stops at the end
+    assert page.errors == []
+
+
+@pytest.mark.browser
 def test_representation_explorer_is_dragged(mount):
     """Markers follow the pointer, the critic follows them, thirty times a second."""
     critics, name, times = (
@@ -1274,6 +1316,19 @@ def test_rollout_player_is_played(mount):
     page, name = mount(widget, has_touch=True), "rollout-player"
     page.wait_for_selector(f".crl-{name}[data-ready]")
     film, curve = page.locator("canvas").nth(0), page.locator("canvas").nth(2)
+    film.scroll_into_view_if_needed()  # then it plays by itself
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step > 2")
+    page.evaluate("document.body.style.paddingTop = '2000px'; scrollTo(0, 0)")
+    page.get_by_role("button", name="Play").wait_for(state="attached")
+    step = data(page, name)["step"]
+    page.wait_for_timeout(300)
+    assert data(page, name)["step"] == step  # nobody looks
+    page.evaluate("document.body.style.paddingTop = 0")
+    page.wait_for_function(  # to the end and from the beginning again
+        f"s => document.querySelector('.crl-{name}').dataset.step < s", arg=int(step)
+    )
+    page.get_by_role("slider").press("Home")  # whoever takes hold of it, has it
+    page.wait_for_timeout(300)
     film.focus()
 
     def says(r, t, g):
@@ -1445,6 +1500,8 @@ def test_neighbours_are_picked(mount):
 @pytest.mark.browser
 def test_rollout_player_holds_still_for_who_asks_for_it(mount):
     page, name = mount(player()[0], reduced_motion="reduce"), "rollout-player"
+    page.wait_for_timeout(500)
+    assert data(page, name)["step"] == "0"
     page.get_by_role("button", name="Skip 10 steps").click()
     page.wait_for_timeout(300)
     assert data(page, name)["step"] == "10"
@@ -1575,6 +1632,12 @@ BAD = {
     "logits must have shape": lambda: widgets.LogitsScrubber(LOGITS[0], STEPS),
     "must be square": lambda: widgets.LogitsScrubber(LOGITS[:, :3], STEPS),
     "steps must have shape": lambda: widgets.LogitsScrubber(LOGITS, STEPS[:2]),
+    "pairs must have shape .8, 3.": lambda: widgets.LogitsScrubber(
+        LOGITS, STEPS, maze=HALL, pairs=[[0, 1, 2]]
+    ),
+    "a state of a pair must lie in .0, 10.": lambda: widgets.LogitsScrubber(
+        LOGITS, STEPS, maze=HALL, pairs=[[0, 1, 11]] * 8
+    ),
     "logits must be finite": lambda: widgets.LogitsScrubber(LOGITS * np.inf, STEPS),
     "logits must hold at most": lambda: widgets.LogitsScrubber(
         np.zeros((2, 256, 256)), [0, 1]
