@@ -7,6 +7,7 @@ from crl_mini.widgets.action_plane.widget import ActionPlane
 from crl_mini.widgets.density_ratio.widget import DensityRatio
 from crl_mini.widgets.free_offsets.widget import FreeOffsets
 from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
+from crl_mini.widgets.maze_lab.widget import MazeLab
 from crl_mini.widgets.neighbours.widget import Neighbours
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
@@ -22,6 +23,7 @@ __all__ = [
     "DensityRatio",
     "FreeOffsets",
     "LogitsScrubber",
+    "MazeLab",
     "Neighbours",
     "OccupancyMaze",
     "Planner",

@@ -2,6 +2,7 @@
 
 export const ACTIONS = ["stay", "up", "right", "down", "left"];
 const MOVES = [[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]];
+const CROP = 0.6; // of the outer wall, in cells: pictures leave it out
 const TIE = 1e-9; // two actions are tied when their values agree to this relative size
 
 /** The cells that Python shipped, by number and by row and column. */
@@ -120,15 +121,16 @@ function arrows(context, maze, s, actions, x, y, size, ink) {
  * { fill(s), ink(s), arrows(s), broken(s), over(context, centre, size, colour), goal,
  * start, read }.
  * move(s, phase) is called when the marker is dragged or moved by the arrow keys,
- * read(s) when the pointer hovers or Shift and an arrow key are pressed.
+ * read(s) when the pointer hovers or Shift and an arrow key are pressed. draw([row, column],
+ * phase) may take the pointer for itself: then it returns true.
  */
-export function mazeCanvas(maze, { scene, move, read, marker }) {
-  const crop = 0.6; // of the outer wall, in cells
-  const high = maze.rows - 2 * crop, wide = maze.columns - 2 * crop;
+export function mazeCanvas(maze, { scene, move, read, marker, draw }) {
+  const shape = () => `${maze.columns - 2 * CROP} / ${maze.rows - 2 * CROP}`;
   let size = 1;
-  const node = picture(`aspect-ratio: ${wide} / ${high}`, (context, width, height, colour) => {
-    size = width / wide;
-    const now = scene(), left = (c) => (c - crop) * size;
+  const node = picture(`aspect-ratio: ${shape()}`, (context, width, height, colour) => {
+    size = width / (maze.columns - 2 * CROP);
+    node.style.aspectRatio = shape(); // the maze may be another one now
+    const now = scene(), left = (c) => (c - CROP) * size;
     context.fillStyle = colour("wall");
     context.fillRect(0, 0, width, height);
     maze.cells.forEach(([r, c], s) => {
@@ -156,9 +158,9 @@ export function mazeCanvas(maze, { scene, move, read, marker }) {
       star(context, x, y, size * 0.42, colour("mark"));
     }
   });
-  const under = (x, y) => maze.at(Math.floor(y / size + crop), Math.floor(x / size + crop));
   draggable(node, (x, y, phase) => {
-    const s = under(x, y);
+    const place = [y, x].map((at) => Math.floor(at / size + CROP)), s = maze.at(...place);
+    if (draw?.(place, phase)) return;
     if (s !== undefined) (phase === "hover" ? read : move)(s, phase);
   });
   node.tabIndex = 0;

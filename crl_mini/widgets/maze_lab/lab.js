@@ -1,0 +1,112 @@
+// The laboratory without its pictures: walks, training, and what it measures.
+
+export const BATCH = 64;
+const PER_FRAME = 40; // walks recorded at a time
+const PENALTY = 0.1; // weight of the logsumexp penalty
+
+/** Everything about one maze: the walkers' data, the exact answer, a critic in training. */
+export function laboratory({ rows, walkers, count, gamma, energy, loss, penalty, dim, seed }) {
+  const maze = drawn(rows), random = uniforms(seed), { S, A } = maze;
+  const walks = recorder(maze, count, KEEP[walkers], random);
+  const lab = {
+    maze, walks, gamma, seconds: 0, batch: undefined, found: undefined, history: [],
+    how: { energy, loss, penalty: penalty ? PENALTY : 0 },
+    critic: critic({ S, A, D: dim }, BATCH, seed),
+    all: pairsOf(maze),
+  };
+
+  /** Solve for the walkers' Q; its logits f* = log Q / p(g) where Q is above zero. */
+  lab.solve = (discount) => {
+    lab.gamma = discount;
+    const Q = exactQ(maze, discount, KEEP[walkers]);
+    const { goals } = marginals(maze, Q, KEEP[walkers]);
+    const known = Q.map((q, k) => (q > 0 && !maze.shut[k % S] ? 1 : 0));
+    lab.exact = { Q, goals, known, f: Q.map((q, k) => known[k] && Math.log(q / goals[k % S])) };
+  };
+
+  lab.update = () => {
+    walks.more(PER_FRAME);
+    lab.batch = pairs(walks, BATCH, lab.gamma, random);
+    lab.critic.update(lab.batch, lab.how);
+  };
+
+  /** As many updates as are asked for and fit into the time, in milliseconds. */
+  lab.train = (most, time) => {
+    const start = performance.now();
+    for (let k = 0; k < most && performance.now() - start < time; k++) lab.update();
+    lab.seconds += (performance.now() - start) / 1000;
+  };
+
+  /** phi, psi and f(s, a, g) of all pairs and goals, by the running mean of the weights. */
+  lab.table = () => {
+    const p = lab.critic.mean, { s, a, g } = lab.all;
+    const phi = phiOf(p, s, a), psi = psiOf(p, g);
+    return { phi, psi, f: energies(energy, new Float64Array(S * A * S), phi, psi, S * A, S, dim) };
+  };
+
+  lab.measure = () => {
+    lab.found = { updates: lab.critic.steps, ...judge(lab.table().f, lab) };
+    lab.history.push({ seconds: lab.seconds, ...lab.found });
+    if (lab.history.length > 400) lab.history = lab.history.filter((_, k) => k % 2 === 0);
+    return lab.found;
+  };
+  lab.solve(gamma);
+  return lab;
+}
+
+/** Numbers of all pairs (s, a), in order, and of all goals. */
+function pairsOf({ S, A }) {
+  const k = [...Array(S * A).keys()];
+  return {
+    s: Int32Array.from(k, (x) => Math.floor(x / A)), a: Int32Array.from(k, (x) => x % A),
+    g: Int32Array.from(Array(S).keys()),
+  };
+}
+
+/** f minus its mean over actions: what a greedy walker sees of it. */
+export function centred(f, { S, A }) {
+  const out = f.slice();
+  for (let s = 0; s < S; s++) {
+    for (let g = 0; g < S; g++) {
+      let mean = 0;
+      for (let a = 0; a < A; a++) mean += f[(s * A + a) * S + g] / A;
+      for (let a = 0; a < A; a++) out[(s * A + a) * S + g] -= mean;
+    }
+  }
+  return out;
+}
+
+/**
+ * Correlation with the exact logits, of all and of differences between actions (weighted
+ * by Q); the constant that f lacks; the share of goals at which the greedy walk arrives,
+ * over all starts from which a path leads there, also for goals inside the fence and not.
+ */
+export function judge(f, { maze, exact }) {
+  const { known } = exact, full = known.map((x, k) => x * exact.Q[k]);
+  let gap = 0;
+  known.forEach((x, k) => { if (x) gap += exact.f[k] - f[k]; });
+  return {
+    correlation: correlation(f, exact.f, known),
+    between: correlation(centred(f, maze), centred(exact.f, maze), full),
+    constant: gap / sum(known),
+    ...arriving((g) => greedy(f, maze, g), maze),
+  };
+}
+
+/** Shares of arrivals under an action for each state, given for each goal. */
+export function arriving(action, maze) {
+  const count = [0, 0], paths = [0, 0];
+  for (let g = 0; g < maze.S; g++) {
+    const there = arrivals(action(g), maze, g), inside = Number(maze.shut[g]);
+    for (let s = 0; s < maze.S; s++) {
+      if (s === g || maze.part[s] !== maze.part[g]) continue;
+      paths[inside] += 1;
+      if (there[s] === 1) count[inside] += 1;
+    }
+  }
+  const share = (x, n) => (n ? x / n : undefined);
+  return {
+    arrive: share(sum(count), sum(paths)),
+    outside: share(count[0], paths[0]), inside: share(count[1], paths[1]),
+  };
+}

@@ -1,0 +1,67 @@
+// What the reader is asked to do, and how the page sees that it is done.
+
+const percent = (x) => (x === undefined ? "–" : `${Math.round(100 * x)} %`);
+const READY = 2500; // updates after which a failure counts
+
+/**
+ * Each task: what to do, and done(lab, say, seen): `seen` keeps what it has met before.
+ * A task that is done stays done until the page is left.
+ */
+const TASKS = [
+  {
+    name: "Make greedy fail",
+    how: "Choose forward InfoNCE without its penalty. The correlation stays high; watch the walker.",
+    done: ({ how, found }) => how.loss === "infonce" && !how.penalty && found.updates > READY &&
+      found.correlation > 0.7 && found.arrive < 0.5,
+    tell: ({ found }) => `correlation ${fixed(found.correlation, 2)}, ` +
+      `yet ${percent(found.arrive)} of the goals reached`,
+  },
+  {
+    name: "Mend it",
+    how: "While it fails, switch the logsumexp penalty on.",
+    done: ({ how, found }, seen) => {
+      if (how.loss !== "infonce") seen.failed = false;
+      else if (!how.penalty && found.updates > READY) seen.failed = found.arrive < 0.5;
+      return Boolean(seen.failed && how.penalty && found.arrive > 0.75);
+    },
+    tell: ({ found }) => `${percent(found.arrive)} of the goals reached again`,
+  },
+  {
+    name: "Make it know nothing of a room",
+    how: "Choose “keep out” and drag over a whole room: walkers turn back there. Send the " +
+      "agent in and out of it.",
+    done: ({ maze, found }) => sum(maze.shut.map(Number)) >= 9 && found.outside > 0.8 &&
+      found.inside < 0.2,
+    tell: ({ found }) => `${percent(found.outside)} of the goals outside reached, ` +
+      `${percent(found.inside)} of those in the room`,
+  },
+  {
+    name: "20 walks against 2,000",
+    how: "Train on 20 walks for ten seconds, then on 2,000. Same networks, same loss.",
+    done: ({ walks, critic, found }, seen) => {
+      if (critic.steps > READY) seen[walks.count] = found.arrive;
+      return seen[2000] - seen[20] > 0.2;
+    },
+    tell: (_, seen) => `${percent(seen[20])} of the goals reached after 20 walks, ` +
+      `${percent(seen[2000])} after 2,000`,
+  },
+];
+
+/** The list of tasks; look(lab) ticks those that are done. */
+export function taskList() {
+  const items = TASKS.map((task) => {
+    const said = h("span", { class: "crl-done" });
+    return { task, seen: {}, said, node: h("li", {}, h("strong", {}, task.name), ". ", task.how, " ", said) };
+  });
+  const node = h("div", { class: "crl-tasks", role: "group", "aria-label": "Four things to try" },
+    h("p", { class: "crl-name" }, "Four things to try"),
+    h("ol", { "aria-live": "polite" }, ...items.map((item) => item.node)));
+  node.look = (lab) => items.forEach((item) => {
+    if (!item.task.done(lab, item.seen) || item.ticked) return;
+    item.ticked = true;
+    item.node.classList.add("crl-ticked");
+    item.said.textContent = `✓ Done: ${item.task.tell(lab, item.seen)}.`;
+  });
+  node.ticked = () => items.filter((item) => item.ticked).length;
+  return node;
+}

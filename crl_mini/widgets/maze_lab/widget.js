@@ -1,0 +1,325 @@
+// The maze laboratory: draw a maze, train a critic of walks in it, send a walker.
+
+const GAP = 250; // milliseconds between two measurements
+const PACE = 130; // milliseconds a step of the walker
+const BUDGET = 18; // milliseconds of training in a frame, at most
+const REST = 120; // seconds after which training stops
+const LONGEST = 60; // steps after which a walker gives up
+const TRAITS = ["rows", "goal", "gamma", "loss", "penalty", "energy", "dim", "walks", "walkers",
+  "speed", "brush", "playing"];
+const ANEW = ["rows", "loss", "energy", "dim", "walks", "walkers", "seed"]; // begins again
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+export default widget("maze-lab", TRAITS, (model, root) => {
+  const maze = drawn(model.get("rows")), layouts = model.get("layouts");
+  let lab, view, key, walker, shown, flat, fit, cursor, pen;
+  const tasks = taskList();
+  const goal = () => maze.at(...model.get("goal")) ?? 0;
+
+  // ------------------------------------------------------------ the laboratory
+  function begin() {
+    const get = (name) => model.get(name);
+    lab = laboratory({
+      rows: get("rows"), walkers: get("walkers"), count: get("walks"), gamma: get("gamma"),
+      energy: get("energy"), loss: get("loss"), penalty: get("penalty"), dim: get("dim"),
+      seed: get("seed"),
+    });
+    Object.assign(maze, lab.maze);
+    flat = fit = shown = undefined;
+    lab.update();
+    lab.measure();
+    look();
+    walker = newWalker();
+  }
+
+  /** What the pictures show of the critic as it is now, for the present goal. */
+  function look() {
+    const { S, A } = maze, { phi, psi, f } = lab.table(), g = goal();
+    const { Q, goals } = lab.exact, shift = Math.log(goals[g]) + lab.found.constant;
+    const top = (value) => Array.from({ length: S }, (_, s) => {
+      let most = -Infinity;
+      for (let a = 0; a < A; a++) most = Math.max(most, value(s * A + a));
+      return most;
+    });
+    flat = plane(psi, maze.cells, lab.critic.shape.D, flat);
+    view = {
+      phi, psi, action: greedy(f, maze, g), best: greedy(Q, maze, g),
+      learned: top((k) => f[k * S + g] + shift), exact: top((k) => Math.log(Q[k * S + g])),
+    };
+    view.high = Math.max(...view.exact);
+    view.low = Math.max(Math.min(...view.exact.filter(Number.isFinite)), view.high - 9);
+  }
+  const shade = (x) => viridis((x - view.low) / (view.high - view.low || 1));
+
+  // ------------------------------------------------------------ the walker
+  function newWalker() {
+    const others = maze.open.filter((s) => s !== goal() && maze.part[s] === maze.part[goal()]);
+    const s = others[Math.floor(Math.random() * others.length)] ?? goal();
+    return { path: [s], since: performance.now(), end: undefined };
+  }
+  function stepWalker(now) {
+    if (now - walker.since < (walker.end ? 6 * PACE : PACE)) return;
+    walker.since = now;
+    if (walker.end) { walker = newWalker(); return; }
+    const s = walker.path.at(-1);
+    if (s === goal()) walker.end = "arrived";
+    else if (walker.path.length > LONGEST) walker.end = "lost";
+    else walker.path.push(maze.next[s * maze.A + view.action[s]]);
+    if (walker.end) root.dataset[walker.end] = Number(root.dataset[walker.end] ?? 0) + 1;
+  }
+
+  // ------------------------------------------------------------ pictures
+  const hatch = (context, centre, size, colour) => maze.shut.forEach((shut, s) => {
+    if (!shut) return;
+    const [y, x] = centre(s), r = size / 2, ink = colour("orange");
+    for (const k of [-r, 0, r]) { // three lines from the lower left to the upper right
+      const low = Math.max(-r, k - r), high = Math.min(r, k + r);
+      line(context, [[x + low, y + k - low], [x + high, y + k - high]], ink, { width: 1.2 });
+    }
+  });
+  const mark = (context, place, size, colour) => {
+    const [y, x] = place.map((k) => (k + 0.5 - CROP) * size);
+    Object.assign(context, { strokeStyle: colour("ink"), lineWidth: 2.5 });
+    context.strokeRect(x - size / 2, y - size / 2, size, size);
+  };
+
+  function trail(context, centre, size, colour) {
+    hatch(context, centre, size, colour);
+    const at = (s) => centre(s).reverse(), { path, end, since } = walker;
+    const points = path.map(at), last = points.at(-1);
+    if (!end && path.length > 1 && !calm()) { // glide
+      const share = clamp((performance.now() - since) / PACE, 0, 1), from = points.at(-2);
+      points[points.length - 1] = last.map((x, k) => from[k] + share * (x - from[k]));
+    }
+    line(context, points, colour("paper"), { width: size * 0.34 });
+    line(context, points, colour("blue"), { width: size * 0.2 });
+    disc(context, ...points.at(-1), size * 0.3, colour("blue"), "#ffffff");
+    if (end === "lost") crossing(context, ...last, size * 0.34, colour("orange"), 4);
+    if (cursor && model.get("brush") !== "goal") mark(context, cursor, size, colour);
+  }
+
+  const learned = mazeCanvas(maze, {
+    marker: goal,
+    move: (s) => put(model, { goal: maze.cells[s] }),
+    read: () => {},
+    draw: (place, phase) => {
+      if (model.get("brush") === "goal") return false;
+      cursor = place;
+      if (phase === "down" || phase === "drag") paintCell(place, phase);
+      return true;
+    },
+    scene: () => ({
+      fill: (s) => shade(view.learned[s]).fill, ink: (s) => shade(view.learned[s]).ink,
+      arrows: (s) => [view.action[s]], over: trail, goal: goal(),
+    }),
+  });
+  const exact = mazeCanvas(maze, {
+    marker: goal, move: (s) => put(model, { goal: maze.cells[s] }), read: () => {},
+    scene: () => ({
+      fill: (s) => (maze.shut[s] ? undefined : shade(view.exact[s]).fill),
+      ink: (s) => shade(view.exact[s]).ink,
+      arrows: (s) => (maze.shut[s] ? [] : [view.best[s]]), over: hatch, goal: goal(),
+    }),
+  });
+
+  /** A pair is shown on its walk: from (s, a) to its future g; others' goals are crosses. */
+  const data = mazeCanvas(maze, {
+    marker: goal, move: () => {}, read: () => {},
+    scene: () => ({ over: (context, centre, size, colour) => {
+      hatch(context, centre, size, colour);
+      if (!shown) return;
+      const at = (s) => centre(s).reverse(), { walk, t, k, others, done } = shown;
+      const states = [...lab.walks.one(walk)], now = t + Math.round(done * k);
+      line(context, states.map(at), colour("line"), { width: 1.5 });
+      line(context, states.slice(t, now + 1).map(at), colour("blue"), { width: 3 });
+      disc(context, ...at(states[t]), size * 0.32, colour("ink"), colour("paper"));
+      if (done < 1) disc(context, ...at(states[now]), size * 0.28, colour("blue"));
+      else {
+        others.forEach((s) => crossing(context, ...at(s), size * 0.26, colour("orange")));
+        diamond(context, ...at(states[now]), size * 0.46, colour("blue"), colour("paper"));
+      }
+    } }),
+  });
+  data.tabIndex = -1;
+  data.setAttribute("role", "img");
+
+  /** Another row of the batch; it is played for a second and a half. */
+  function stepPair(now) {
+    if (!shown || now - shown.since > 2600) {
+      const { walk, t, k, g } = lab.batch, row = Math.floor(Math.random() * BATCH);
+      const others = [1, 2, 3].map((j) => g[(row + 7 * j) % BATCH]);
+      shown = { row, walk: walk[row], t: t[row], k: k[row], others, since: now };
+      shown.time = Math.min(1500, 110 * shown.k);
+    }
+    shown.done = calm() ? 1 : clamp((now - shown.since) / shown.time, 0, 1);
+  }
+
+  const net = picture("aspect-ratio: 1", (context, width, height, colour) => {
+    const D = lab.critic.shape.D, { S, A } = maze, points = project(view.psi, flat, D);
+    fit = fitted(points, width, fit?.reach);
+    const at = (s) => fit.at(points[2 * s], points[2 * s + 1]), s = walker.path.at(-1);
+    drawNet(context, maze, at, (x) => shade(view.learned[x]).fill, colour);
+    const own = project(view.phi.subarray(s * A * D, (s + 1) * A * D), flat, D), chosen = view.action[s];
+    for (let a = 0; a < A; a++) {
+      const place = fit.at(own[2 * a], own[2 * a + 1]), best = a === chosen;
+      if (best) line(context, [place, at(goal())], colour("blue"), { width: 2, dash: [5, 4] });
+      disc(context, ...place, best ? 9 : 7, colour(best ? "blue" : "soft"), colour("paper"));
+      text(context, "·↑→↓←"[a], place[0], place[1], colour("paper"), "center");
+    }
+    star(context, ...at(goal()), 10, colour("mark"));
+  });
+
+  const heat = picture("aspect-ratio: 1", (context, width, _, colour) =>
+    drawLogits(context, lab.critic.logits, BATCH, width, shown?.row, colour));
+  const curves = picture("", (context, width, height, colour) => drawCurves(context, [
+    { name: "correlation", ink: "blue", points: lab.history.map((x) => [x.seconds, x.correlation]) },
+    { name: "goals reached", ink: "orange", dash: [5, 3],
+      points: lab.history.map((x) => [x.seconds, x.arrive ?? 0]) },
+  ], width, height, colour));
+
+  // ------------------------------------------------------------ drawing walls
+  function paintCell([r, c], phase) {
+    const rows = model.get("rows"), inside = r > 0 && c > 0 && r < rows.length - 1 && c < rows[0].length - 1;
+    if (!inside) return;
+    const sign = model.get("brush") === "wall" ? "#" : "x";
+    if (phase !== "drag") pen = rows[r][c] === sign ? "." : sign;
+    const [gr, gc] = model.get("goal");
+    if (rows[r][c] === pen || (r === gr && c === gc && pen === "#")) return;
+    const next = rows.map((row, k) => (k === r ? row.slice(0, c) + pen + row.slice(c + 1) : row));
+    if (next.join("").replaceAll("#", "").length < 8) return;
+    put(model, { rows: next });
+  }
+  learned.addEventListener("keydown", (event) => {
+    if (model.get("brush") === "goal") return;
+    const step = ARROW_KEYS[event.key], rows = model.get("rows");
+    if (!step && event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    cursor ??= model.get("goal");
+    if (!step) paintCell(cursor);
+    else cursor = [clamp(cursor[0] + step[0], 1, rows.length - 2), clamp(cursor[1] + step[1], 1, rows[0].length - 2)];
+    learned.paint();
+  }, true);
+
+  // ------------------------------------------------------------ controls
+  const play = button("", () => put(model, { playing: !model.get("playing") }));
+  play.classList.add("crl-play");
+  const told = h("p", { class: "crl-told" });
+  const bar = h("div", { class: "crl-bar" }, play,
+    button("Step", () => { lab.update(); lab.measure(); refresh(); }),
+    button("Reset", () => { begin(); refresh(); }), told);
+
+  const layout = h("select", {}, ...Object.keys(layouts).map((name) => h("option", {}, name)),
+    h("option", { value: "" }, "your own"));
+  layout.addEventListener("change", () => {
+    const rows = layouts[layout.value];
+    if (rows) put(model, { rows, goal: drawn(rows).cells.at(-1) });
+  });
+  const plan = h("label", { class: "crl-select" }, h("span", {}, "Maze"), layout);
+  plan.sync = () => {
+    const now = JSON.stringify(model.get("rows"));
+    layout.value = Object.keys(layouts).find((name) => JSON.stringify(layouts[name]) === now) ?? "";
+  };
+  const box = h("input", { type: "checkbox" });
+  box.addEventListener("change", () => put(model, { penalty: box.checked }));
+  const penalty = h("label", { class: "crl-check" }, box, "logsumexp penalty");
+  penalty.sync = () => { box.checked = model.get("penalty"); };
+
+  function panel(name, title, canvas) {
+    const node = h("div", { class: `crl-panel crl-${name}` }, h("p", { class: "crl-name" }, title), canvas);
+    node.paint = canvas.paint;
+    return node;
+  }
+
+  // ------------------------------------------------------------ time
+  function tell() {
+    const { updates, correlation: r, between, arrive } = lab.found;
+    told.textContent = `${updates.toLocaleString("en")} updates · correlation ` +
+      `${fixed(r, 2)} · ${percent(arrive)} of goals reached`;
+    Object.assign(root.dataset, { updates, correlation: r, between, arrive: arrive ?? 0,
+      seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked() });
+    heat.say(`The ${BATCH} by ${BATCH} logits of the last batch; true pairs on the diagonal`);
+    curves.say(`Over ${Math.round(lab.seconds)} seconds of training: correlation with the ` +
+      `exact logits now ${fixed(r, 2)}, ${percent(arrive)} of the goals reached`);
+    const [row, column] = model.get("goal");
+    learned.say(`Learned Q of the goal at row ${row}, column ${column}, and a greedy walker`);
+    exact.say(`Exact Q of the goal at row ${row}, column ${column}`);
+    data.say(`${lab.walks.n} recorded walks; a pair of one of them is shown`);
+    net.say("Representations in a plane: psi of all cells as a net, phi of the walker's " +
+      "five actions as dots, the goal's psi as a star");
+  }
+
+  function refresh() {
+    look();
+    if (calm() || !model.get("playing")) wholeWalk();
+    stepPair(performance.now());
+    tasks.look(lab);
+    tell();
+    for (const node of [learned, exact, net, data, heat, curves]) node.paint();
+  }
+
+  /** Where nothing moves, the walker's way is shown whole. */
+  function wholeWalk() {
+    const path = [walker.path[0]];
+    while (path.at(-1) !== goal() && path.length <= LONGEST) path.push(maze.next[path.at(-1) * maze.A + view.action[path.at(-1)]]);
+    walker = { path, since: performance.now(), end: path.at(-1) === goal() ? "arrived" : "lost" };
+  }
+
+  let measured = 0, last = 0, asked = false, visible = false;
+  function frame(now) {
+    asked = false;
+    if (!visible || !root.isConnected || !model.get("playing")) { last = 0; return; }
+    ask();
+    if (last) root.dataset.frame = 0.9 * Number(root.dataset.frame ?? now - last) + 0.1 * (now - last);
+    last = now;
+    if (lab.seconds < REST) lab.train(model.get("speed"), BUDGET);
+    if (now - measured > (calm() ? 2 : 1) * GAP) {
+      measured = now;
+      lab.measure();
+      tasks.look(lab);
+      tell();
+      curves.paint();
+      if (calm()) refresh();
+    }
+    if (calm()) return;
+    look();
+    stepWalker(now);
+    stepPair(now);
+    for (const node of [learned, net, data, heat]) node.paint();
+  }
+  const ask = () => { if (!asked) { asked = true; requestAnimationFrame(frame); } };
+  new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; ask(); }).observe(root);
+
+  return {
+    view: [bar,
+      panel("learned", "Learned Q, and a walker that follows it", learned),
+      panel("plane", "φ(s, ·) and ψ(g), in a plane", net),
+      panel("data", "Pairs from walks", data), panel("heat", "Logits", heat),
+      panel("exact", "Exact Q", exact), panel("curves", "Against the truth", curves)],
+    controls: [
+      choice(model, "brush", "A click on the first maze", {
+        goal: "moves the goal ★", wall: "draws walls", fence: "keeps walkers out",
+      }),
+      plan,
+      select(model, "loss", "Loss", LOSS_NAMES), penalty,
+      choice(model, "energy", "Energy", { dot: "dot", l2: "L2", cosine: "cosine" }),
+      choice(model, "walkers", "Walkers", { aimless: "aimless", momentum: "with momentum" }),
+      select(model, "walks", "Walks recorded", { 20: "20", 200: "200", 2000: "2,000" }),
+      slider(model, "gamma", "discount γ", { min: 0.8, max: 0.98, step: 0.01 }),
+      slider(model, "dim", "dimension D of φ and ψ", { min: 2, max: 16, step: 1 }),
+      slider(model, "speed", "updates a frame, at most", { values: [1, 4, 16, 64] }),
+      tasks,
+    ],
+    caption: "",
+    update() {
+      const now = JSON.stringify(ANEW.map((name) => model.get(name)));
+      play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";
+      if (now !== key) { key = now; begin(); }
+      lab.how.penalty = model.get("penalty") ? PENALTY : 0;
+      if (model.get("gamma") !== lab.gamma) { lab.solve(model.get("gamma")); lab.measure(); }
+      if (walker.end) walker = newWalker();
+      refresh();
+      ask();
+    },
+  };
+});

@@ -1,0 +1,83 @@
+"""Front page and chapter 5: train a critic of walks in a maze, in the page."""
+
+import traitlets
+from matplotlib.figure import Figure
+
+from crl_mini import checks
+from crl_mini.critic import ENERGIES
+from crl_mini.envs.maze import LAYOUTS, GridMaze
+from crl_mini.figures.plots import maze_values
+from crl_mini.losses import LOSSES
+from crl_mini.measure import occupancy
+from crl_mini.widgets.base import Name, Real, Whole, Widget, named, seed_trait, within
+
+FILES = ("learn", "world", "lab", "draw", "tasks", "widget")
+MOST = 200  # free cells
+
+
+def one_of(*allowed: int):
+    """A check that the value is one of the allowed numbers."""
+    return lambda name, value: checks.one_of(name, value, allowed)
+
+
+class MazeLab(
+    Widget,
+    files=("common", "maze", "networks", *(f"maze_lab/{name}" for name in FILES)),
+):
+    """A critic of walks in a maze is trained in the page, and a walker follows it.
+
+    `rows` draws the maze: ``#`` walls, ``.`` cells, ``x`` cells that the recorded walks
+    keep out of; at most 200 cells, with walls all around. `goal` is [row, column].
+    `walks` of 200 steps are recorded, ``aimless`` or with ``momentum`` (half of the
+    time the last action again). `penalty` adds 0.1 times the logsumexp penalty. `found`
+    tells what the page has measured last.
+    """
+
+    rows = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    layouts = traitlets.Dict().tag(sync=True)  # to choose from
+    goal = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
+    gamma = Real(0.95, within(0.8, 0.98))
+    loss = Name("nce", named(*LOSSES))
+    penalty = traitlets.Bool(False).tag(sync=True)
+    energy = Name("l2", named(*ENERGIES))
+    dim = Whole(16, within(2, 16))
+    walks = Whole(2000, one_of(20, 200, 2000))
+    walkers = Name("momentum", named("aimless", "momentum"))
+    speed = Whole(64, one_of(1, 4, 16, 64))
+    brush = Name("goal", named("goal", "wall", "fence"))
+    playing = traitlets.Bool(True).tag(sync=True)
+    found = traitlets.Dict().tag(sync=True)
+    seed = seed_trait()
+
+    def __init__(self, maze: str = "FourRooms", **kwargs):
+        layouts = {name: LAYOUTS[name].split() for name in LAYOUTS}
+        checks.one_of("maze", maze, layouts)
+        kwargs.setdefault("rows", layouts[maze])
+        kwargs.setdefault("goal", [int(x) for x in GridMaze(maze).cells[-1]])
+        super().__init__(layouts=layouts, **kwargs)
+
+    @traitlets.validate("rows")
+    def _is_a_maze(self, proposal) -> list[str]:
+        rows = proposal.value
+        text = "".join(rows)
+        edge = rows[0] + rows[-1] + "".join(row[0] + row[-1] for row in rows)
+        if {len(row) for row in rows} != {len(rows[0])} or set(text) - set("#.x"):
+            raise ValueError("rows must be equally long texts of '#', '.' and 'x'")
+        if set(edge) != {"#"}:
+            raise ValueError("rows must have walls all around")
+        within(8, MOST)("the number of free cells", len(text) - text.count("#"))
+        return rows
+
+    def fallback(self) -> Figure:
+        """The exact Q of the goal for aimless walks, in the named maze."""
+        maze = GridMaze()
+        M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, self.gamma)
+        goal = maze.index(10, 10)
+        return maze_values(
+            maze,
+            M[:, :, goal].max(1),
+            goal=goal,
+            arrows=occupancy.greedy_policy(M[..., [goal]])[:, 0],
+            label="exact Q of the goal",
+            log=True,
+        )
