@@ -17,8 +17,9 @@ from sphinx.builders.epub3 import Epub3Builder
 BOOK = Path(__file__).resolve().parent
 sys.path.insert(0, str(BOOK))
 
+import build  # noqa: E402
 from footer import project  # noqa: E402
-from paper import chromium, stills  # noqa: E402
+from paper import DOWNLOADS, chromium, stills  # noqa: E402
 
 # They write what only a page on a screen has: themes, buttons, the notation card.
 ON_SCREEN = ("sphinx_book_theme", "pydata_sphinx_theme", "jupyter_book", "notation")
@@ -102,7 +103,7 @@ def for_readers(soup: BeautifulSoup) -> None:
     for style in styles.values():  # each call of show() brings the same one
         soup.head.append(style)
     for summary in soup.select("details.hide > summary"):
-        summary.string = "The code"
+        summary.string = summary.text.strip()
     for node in soup.select("#exercise-content, #solution-content"):
         del node["id"]  # sphinx-exercise gives all of a page the same
     for link in soup.select("a[href]"):  # of show() and of Markdown made by cells
@@ -124,7 +125,27 @@ def describe(app, config) -> None:
     config.epub_use_index = False
 
 
+def main() -> int:
+    """Build the EPUB from what `make book` has executed; the exit status."""
+    if not build.INDEX.exists():
+        raise SystemExit("The book is not built: run `make book` first.")
+    folder = build.BUILD / "epub"
+    shutil.rmtree(folder, ignore_errors=True)
+    with build.LOCK.open("w") as lock:
+        build.lock(lock)
+        if code := build.jupyter_book("--builder", "custom", "--custom-builder", "epub"):
+            return code
+    DOWNLOADS.mkdir(exist_ok=True)
+    book = shutil.move(next(folder.glob("*.epub")), DOWNLOADS / "crl_mini.epub")
+    print(f"{book}: {book.stat().st_size / 1e6:.1f} MB")
+    return 0
+
+
 def setup(app):
     app.add_builder(Epub, override=True)
     app.connect("config-inited", describe)
     return {"parallel_read_safe": True}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

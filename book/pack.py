@@ -21,7 +21,7 @@ LECTURERS = "appendix/lecturers"
 FIRST = """<section class="slide"><h1>{title}</h1><p>{count} figures of the book, version
 {version}: <a href="{address}">{address}</a></p></section>"""
 SLIDE = """<section class="slide"><h2>{title}</h2><img src="{source}" alt="{alt}">
-<p>{alt}</p><p class="play">figures/{file}, from <a href="{address}">{address}</a></p></section>"""
+<p>{alt}</p><p class="play"><a href="{address}">{chapter}</a> · figures/{file}</p></section>"""
 README = """The lecturer's pack of crl_mini {version}, {address}
 
 slides.pdf              a slide for each figure and each interactive figure
@@ -46,6 +46,7 @@ def figures() -> list[dict[str, str]]:
             found.append({
                 "file": f"{Path(page).name}-{k}.{kind}",
                 "title": image.find_previous(["h1", "h2"]).text,
+                "chapter": content.h1.text,
                 "source": source,
                 "alt": html.escape(image.get("alt", "")),
                 "address": f"{pages()}{page}.html",
