@@ -133,7 +133,9 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     with build.LOCK.open("w") as lock:
         build.lock(lock)
-        if code := build.jupyter_book("--builder", "custom", "--custom-builder", "epub"):
+        if code := build.jupyter_book(
+            "--builder", "custom", "--custom-builder", "epub"
+        ):
             return code
     DOWNLOADS.mkdir(exist_ok=True)
     book = shutil.move(next(folder.glob("*.epub")), DOWNLOADS / "crl_mini.epub")

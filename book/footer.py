@@ -1,4 +1,4 @@
-"""Sphinx extension: the version in the footer, and comments where somebody wants them."""
+"""Sphinx extension: the version in the footer, and comments if somebody wants them."""
 
 from __future__ import annotations
 

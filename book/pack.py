@@ -18,10 +18,11 @@ from paper import DOWNLOADS, HTML, article, chromium, listed, printed
 
 FOLDER = ROOT / "_build" / "paper" / "pack"
 LECTURERS = "appendix/lecturers"
-FIRST = """<section class="slide"><h1>{title}</h1><p>{count} figures of the book, version
-{version}: <a href="{address}">{address}</a></p></section>"""
+FIRST = """<section class="slide"><h1>{title}</h1><p>{count} figures of the book,
+version {version}: <a href="{address}">{address}</a></p></section>"""
 SLIDE = """<section class="slide"><h2>{title}</h2><img src="{source}" alt="{alt}">
-<p>{alt}</p><p class="play"><a href="{address}">{chapter}</a> · figures/{file}</p></section>"""
+<p>{alt}</p><p class="play"><a href="{address}">{chapter}</a> · figures/{file}</p>
+</section>"""
 README = """The lecturer's pack of crl_mini {version}, {address}
 
 slides.pdf              a slide for each figure and each interactive figure
@@ -38,7 +39,9 @@ MIT licence: use and change what you like; keep the licence's text with the file
 def figures() -> list[dict[str, str]]:
     """Every figure of the chapters: its file, title, picture, words and address."""
     found = []
-    for page in (page for _, files in listed() for page in files if "chapters/" in page):
+    for page in (file for _, files in listed() for file in files):
+        if not page.startswith("chapters/"):
+            continue
         content = article(page, set())
         for k, image in enumerate(content.select(".cell_output img"), 1):
             source = image["src"]

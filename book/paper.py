@@ -1,7 +1,7 @@
 """The built book as one page, and its print: `make pdf` writes the book as one PDF.
 
-The page is put together from the pages of `make book`, so that numbers, links and results
-are theirs. Chromium prints it twice: the first print says on which page a chapter begins.
+The page is put together from the pages of `make book`, so that numbers, links and
+results are theirs. Chromium prints it twice: the first print says where chapters begin.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title>{head}</head>
 <body class="whole"><main class="bd-content">{body}</main></body></html>"""
 COVER = """<section class="cover"><h1>{title}</h1><p>{author}</p><p>Version {version},
-{day}</p><p><a href="{address}">{address}</a></p><p class="play">On paper the interactive
-figures stand still. At the address above they move, and every cell can be run.</p>
-</section>"""
+{day}</p><p><a href="{address}">{address}</a></p><p class="play">On paper the
+interactive figures stand still, and code that only draws is left out. At the address
+above the figures move, and every cell can be seen and run.</p></section>"""
 PLAY = '<p class="play">It moves in <a href="{address}">the page on the web</a>.</p>'
 
 
@@ -165,7 +165,7 @@ def printed(tab, path: Path, parts: list[str]) -> None:
 
 
 def starts(pdf: pikepdf.Pdf) -> dict[str, int]:
-    """On which page of a PDF each named place lies, counted from one."""
+    """The page of a PDF, counted from one, on which each named place lies."""
     numbers = {page.objgen: number for number, page in enumerate(pdf.pages, 1)}
     places = pdf.Root.Dests.items()
     return {name.lstrip("/"): numbers[place[0].objgen] for name, place in places}

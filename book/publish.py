@@ -1,8 +1,8 @@
-"""The book beside its earlier versions, as a folder that any web server or nobody serves.
+"""The book beside its earlier versions: a folder to open, or for any web server.
 
-    python book/publish.py             put together _build/site
-    python book/publish.py --earlier   fetch the books of earlier releases before
-    python book/publish.py --release   publish this version on GitHub
+python book/publish.py             put together _build/site
+python book/publish.py --earlier   fetch the books of earlier releases before
+python book/publish.py --release   publish this version on GitHub
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ NAMES = {
     "As EPUB": "crl_mini.epub",
     "For lecturers: slides, figures, exam": "crl_mini-lecturers.zip",
 }
-WITH_BOOK = '.[] | select(any(.assets[]; .name | startswith("crl_mini-book-"))).tag_name'
+WITH_BOOK = (
+    '.[] | select(any(.assets[]; .name | startswith("crl_mini-book-"))).tag_name'
+)
 
 
 def ordered(names: list[str]) -> list[str]:
@@ -51,7 +53,7 @@ def pages(folder: Path) -> list[str]:
 
 
 def put_together(html: Path, downloads: Path, earlier: Path, site: Path) -> None:
-    """Make the site: the book of `html`, and each earlier one in a folder of its own."""
+    """Make the site: the book of `html`, and each earlier one in its own folder."""
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(html, site)
     if downloads.exists():
@@ -95,7 +97,7 @@ def fetch() -> None:
 def changes(version: str) -> str:
     """What the changelog says of a version."""
     text = (ROOT / "CHANGELOG.md").read_text()
-    heading = rf"^## {re.escape(version)}\b.*\n(.*?)(?=^## |\Z)"
+    heading = rf"^## {re.escape(version)}\b[^\n]*\n(.*?)(?=^## |\Z)"
     if not (section := re.search(heading, text, re.M | re.S)):
         raise SystemExit(f"CHANGELOG.md has no section of {version}")
     return section[1].strip()
