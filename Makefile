@@ -20,7 +20,8 @@ OLDER := --xla_cpu_use_fusion_emitters=false
 book test test-all coverage: export XLA_FLAGS = $(shell XLA_FLAGS=$(OLDER) \
   $(BIN)/python -c "import jax; jax.devices()" >/dev/null 2>&1 && echo $(OLDER))
 
-.PHONY: help book shape test test-all coverage colab-test lint format lab notebooks bench doctor clean
+.PHONY: help book shape epub pdf pack downloads earlier site release test test-all coverage \
+  colab-test lint format lab notebooks bench doctor clean
 
 help:  ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -30,6 +31,26 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 
 shape: $(STAMP)  ## print lines of code, words and minutes of each chapter
 	@$(BIN)/python book/shape.py
+
+epub: $(STAMP)  ## after `make book`: the book for e-readers, in _build/downloads
+	@$(BIN)/python book/epub.py
+
+pdf: $(STAMP)  ## after `make book`: the whole book as one PDF
+	@$(BIN)/python book/paper.py
+
+pack: $(STAMP)  ## after `make book`: slides, figures and exam for lecturers
+	@$(BIN)/python book/pack.py
+
+downloads: epub pdf pack  ## the three of them
+
+earlier: $(STAMP)  ## fetch the books of earlier releases (needs gh)
+	@$(BIN)/python book/publish.py --earlier
+
+site: $(STAMP)  ## the book, its downloads and earlier releases side by side: _build/site
+	@$(BIN)/python book/publish.py
+
+release: $(STAMP)  ## publish this version with its book and downloads (needs gh)
+	@$(BIN)/python book/publish.py --release
 
 # The tests compile much and compute little: compilation takes half the time without
 # optimizing. The tests of a file run in one process, so that what they share is made
@@ -48,10 +69,12 @@ coverage: $(STAMP)  ## run the tests and print what they cover (half as long aga
 colab-test: $(STAMP)  ## run every Colab twin with the built wheel and Colab's packages
 	$(BIN)/python book/colab.py --record
 
-lint: $(STAMP)  ## check style, formatting and the Colab twins
+lint: $(STAMP)  ## check style, formatting, the Colab twins and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python book/twins.py --check
+	$(BIN)/zizmor --offline --quiet .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*
 
 format: $(STAMP)  ## let ruff repair what it can, in the chapters too
 	$(BIN)/python book/twins.py --format

@@ -89,10 +89,22 @@ def execute_all() -> list[str]:
 def main() -> int:
     """Build the book, one process at a time; the exit status."""
     LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
-        if fcntl:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with LOCK.open("w") as file:
+        lock(file)
         return build()
+
+
+def lock(file) -> None:
+    """Wait until no other process builds the book; closing the file ends it."""
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def jupyter_book(*builder: str) -> int:
+    """Let Sphinx render the book, warnings being errors; the exit status."""
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "book"]
+    command += ["--config", "_config.yml", "--path-output", ".", "-W", "--keep-going"]
+    return subprocess.run([*command, *builder], cwd=ROOT, check=False).returncode
 
 
 def build() -> int:
@@ -109,10 +121,7 @@ def build() -> int:
     if errors := execute_all():
         print("\n".join(errors), "The book has errors; they stand above.", sep="\n")
         return 1
-    jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [str(jupyter_book), "build", "book"]
-    command += ["--config", "_config.yml", "--path-output", ".", "-W", "--keep-going"]
-    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    code = jupyter_book()
     if code == 0 and not INDEX.exists():
         print(f"{INDEX} was not written", file=sys.stderr)
         code = 1

@@ -64,3 +64,27 @@ addEventListener("DOMContentLoaded", () => {
     box.addEventListener("toggle", () => cell.classList.remove("waits"), true);
   }
 });
+
+// The version in the footer opens to other versions and to files of this one, where
+// versions.js knows of some. The same page is chosen, if the other version has it.
+addEventListener("DOMContentLoaded", () => {
+  const place = document.querySelector(".version");
+  const { downloads, versions } = globalThis.beside ?? { downloads: {}, versions: [] };
+  const root = new URL(document.documentElement.dataset.content_root, location);
+  const page = location.pathname.slice(root.pathname.length);
+  const list = document.createElement("ul");
+  const add = (text, address) => {
+    const item = list.appendChild(document.createElement("li"));
+    const link = item.appendChild(document.createElement("a"));
+    Object.assign(link, { textContent: text, href: new URL(address, root) });
+  };
+  for (const [text, file] of Object.entries(downloads)) add(text, file);
+  for (const { name, path, pages } of versions)
+    add(name, path + (pages.includes(page) ? page : "index.html"));
+  if (!list.children.length || !place) return;
+  const fold = document.createElement("details");
+  const summary = fold.appendChild(document.createElement("summary"));
+  summary.textContent = place.textContent;
+  fold.append(list);
+  place.replaceChildren(fold);
+});
