@@ -548,6 +548,44 @@ def test_who_wins_over_all_draws_of_seeds(node, n):
         np.testing.assert_allclose(often, n / size, atol=0.05)
 
 
+def every_verdict(firsts, seconds, n):
+    """Gaps of IQMs over all pairs of choices, and whether their intervals lie apart."""
+    both = [
+        [
+            (iqm(np.array(c)[:, None]), *statistics.exact_interval(np.array(c)))
+            for c in combinations(sorted(xs), n)
+        ]
+        for xs in (firsts, seconds)
+    ]
+    (a, a_low, a_high), (b, b_low, b_high) = (np.array(x).T for x in both)
+    gaps = np.subtract.outer(b, a).T
+    apart = np.less.outer(a_high, b_low) | np.greater.outer(a_low, b_high)
+    return gaps, apart
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_verdicts_over_all_draws_of_seeds(node, n):
+    of = SEEDS["Push"]["end"]
+    pair = [of["a"], [x - 0.06 for x in of["b"]]]
+    body = """
+      const lists = given.pair.map((xs) => w.choices(xs, given.n).map((one) =>
+        ({ iqm: w.iqm(one), interval: w.interval(one) })));
+      return w.verdicts(...lists, 5);
+    """
+    found = node(MAKE["seeds"](), body, pair=pair, n=n)
+    gaps, apart = every_verdict(*pair, n)
+    clear = [np.mean(apart & (gaps < 0)), np.mean(apart & (gaps > 0))]
+    assert max(clear) > 0
+    np.testing.assert_allclose(found["clear"], clear, atol=1e-9)
+    widest = abs(gaps).max()
+    assert found["widest"] == pytest.approx(widest)
+    edges = np.linspace(-widest, widest, 6)
+    edges[[0, -1]] += -1e-9, 1e-9
+    for k in range(2):
+        shares = np.histogram(gaps[apart == k], edges)[0] / gaps.size
+        np.testing.assert_allclose(np.array(found["shares"])[:, k], shares, atol=1e-9)
+
+
 def told(widget):
     """What a widget of actions should say, from the networks that it ships."""
     values, mean, std = widget.slice()
@@ -1276,13 +1314,17 @@ def test_seeds_are_drawn(mount):
         worst, best = sorted(pair, key=lambda xs: iqm(np.array(xs)[:, None]))
         exact = share_won(every_iqm(worst, n), every_iqm(best, n))
         assert float(found["exact"]) == pytest.approx(exact)
+        gaps, apart = every_verdict(*pair, n)
+        clear = [np.mean(apart & (gaps < 0)), np.mean(apart & (gaps > 0))]
+        assert json.loads(found["all"])["clear"] == pytest.approx(clear, abs=1e-9)
         return found
 
     first = says("Reach", "end", "a", "b", 3)
-    before = canvas()
+    before, heap = canvas(), drawn(page, name, 1)
     page.get_by_role("button", name="Draw again").press("Enter")
     assert says("Reach", "end", "a", "b", 3)["drawn"] != first["drawn"]
     assert canvas() != before
+    assert drawn(page, name, 1) != heap  # the triangle has moved
     for _ in range(5):
         page.get_by_role("button", name="100 more").click()
     found = says("Reach", "end", "a", "b", 3)

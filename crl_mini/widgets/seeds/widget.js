@@ -1,4 +1,4 @@
-// Sample n of the recorded seeds of two agents: the winner, and the interval.
+// Sample n of the recorded seeds of two agents: the winner, the interval, all verdicts.
 
 /** Interquartile mean of scores in ascending order: a quarter is cut off at each end. */
 export function iqm(sorted) {
@@ -62,19 +62,22 @@ export function drawn(k, sizes, n) {
   return sizes.map((N) => choose(u, N, Math.min(n, N)));
 }
 
-/** The IQM of every choice of n from the scores, in ascending order. */
-export function allIqms(scores, n) {
+/** Every choice of n of the scores, each in ascending order. */
+export function choices(scores, n) {
   const xs = ascending(scores), found = [], picked = [];
   (function pick(from) {
-    if (picked.length === n) { found.push(iqm(picked)); return; }
+    if (picked.length === n) { found.push([...picked]); return; }
     for (let i = from; i < xs.length; i++) {
       picked.push(xs[i]);
       pick(i + 1);
       picked.pop();
     }
   })(0);
-  return ascending(found);
+  return found;
 }
+
+/** The IQM of every choice of n from the scores, in ascending order. */
+export const allIqms = (scores, n) => ascending(choices(scores, n).map(iqm));
 
 const NEAR = 1e-12; // sums in another order differ by rounding
 const wins = (a, b) => (Math.abs(a - b) < NEAR ? 0.5 : Number(a > b));
@@ -84,6 +87,30 @@ export function shareWon(losers, winners) {
   return mean(losers.map((a) => mean(winners.map((b) => wins(a, b)))));
 }
 
+/** Whether two intervals do not overlap. */
+const apart = (a, b) => a[1] < b[0] || b[1] < a[0];
+
+/**
+ * What would have been reported, over all pairs of choices, lists of { iqm, interval }: shares
+ * of gaps (second minus first) in bins from -widest to widest, [intervals overlap, are apart];
+ * and the shares of clear verdicts for the first and for the second.
+ */
+export function verdicts(firsts, seconds, bins) {
+  const gaps = firsts.flatMap((a) => seconds.map((b) => b.iqm - a.iqm));
+  const widest = gaps.reduce((most, x) => Math.max(most, Math.abs(x)), NEAR);
+  const share = 1 / gaps.length;
+  const shares = Array.from({ length: bins }, () => [0, 0]), clear = [0, 0];
+  firsts.forEach((a, i) => seconds.forEach((b, j) => {
+    const gap = gaps[i * seconds.length + j], certain = apart(a.interval, b.interval);
+    shares[binOf(gap, widest, bins)][Number(certain)] += share;
+    if (certain) clear[Number(gap > 0)] += share;
+  }));
+  return { widest, shares, clear };
+}
+const binOf = (gap, widest, bins) =>
+  clamp(Math.floor(((gap + widest) / (2 * widest)) * bins), 0, bins - 1);
+
+const BINS = 25; // odd: ties stand in the middle
 const NAMES = ["group", "measure", "first", "second", "n", "draws"];
 
 export default widget("seeds", NAMES, (model, root) => {
@@ -92,12 +119,21 @@ export default widget("seeds", NAMES, (model, root) => {
   const agents = Object.keys(scores[groups[0]][measures[0]]);
   const said = readout(), named = (list) => Object.fromEntries(list.map((x) => [x, x]));
   const shades = ["blue", "orange"], known = new Map();
-  let rows, low, at;
+  let rows, low, at, all, mine;
 
   /** Results that all samples of these scores share; kept, since n = 10 is slow. */
   function reference(xs) {
     const key = xs.join();
     if (!known.has(key)) known.set(key, { iqm: iqm(ascending(xs)), interval: interval(xs) });
+    return known.get(key);
+  }
+
+  /** All choices of n, with IQM and interval; kept, since there are many. */
+  function reports(xs, n) {
+    const key = `${n} of ${xs.join()}`;
+    if (!known.has(key)) {
+      known.set(key, choices(xs, n).map((one) => ({ iqm: iqm(one), interval: interval(one) })));
+    }
     return known.get(key);
   }
 
@@ -133,6 +169,34 @@ export default widget("seeds", NAMES, (model, root) => {
     });
   });
 
+  const heap = picture("height: 150px; margin-top: 10px", (context, width, height, colour) => {
+    const { widest, shares } = all, base = height - 34, step = (width - 28) / BINS;
+    const counts = new Array(BINS).fill(0), x = (gap) => 14 + ((gap / widest + 1) / 2) * (width - 28);
+    mine.forEach((gap) => { counts[binOf(gap, widest, BINS)] += 1 / mine.length; });
+    const top = 1.1 * Math.max(...shares.map(sum)), y = (share) =>
+      base - (Math.min(share, top) / top) * (base - 24);
+    line(context, [[14, base], [width - 14, base]], colour("line"), { width: 1 });
+    shares.forEach(([overlap, clear], k) => {
+      const middle = 2 * k + 1 - BINS, left = 14 + k * step;
+      context.fillStyle = colour(middle ? shades[Number(middle > 0)] : "soft");
+      context.globalAlpha = 0.4;
+      context.fillRect(left + 0.5, y(clear + overlap), step - 1, y(clear) - y(clear + overlap));
+      context.globalAlpha = 1;
+      context.fillRect(left + 0.5, y(clear), step - 1, base - y(clear));
+      if (counts[k]) disc(context, left + step / 2, y(counts[k]), 3, "#ffffff", "#14181d");
+    });
+    const [truth, now] = [rows[1].all.iqm - rows[0].all.iqm, mine.at(-1)].map(x);
+    line(context, [[truth, 22], [truth, base]], colour("ink"), { width: 1.5, dash: [4, 3] });
+    context.fillStyle = colour("ink");
+    context.beginPath();
+    [[0, 2], [-5, 10], [5, 10]].forEach(([dx, dy]) => context.lineTo(now + dx, base + dy));
+    context.fill();
+    text(context, `← ${rows[0].name} ahead`, 2, 9, colour(shades[0]));
+    text(context, `${rows[1].name} ahead →`, width - 2, 9, colour(shades[1]), "right");
+    axis(context, [-1, 0, 1].map((end) => `${fixed(100 * end * widest, 0)}${end ? "" : " points"}`),
+      height - 8, width, colour("soft"));
+  });
+
   /** Seeds with one score stand above each other. */
   const stack = (xs, k) => -7 * xs.slice(0, k).filter((x) => x === xs[k]).length;
 
@@ -149,16 +213,18 @@ export default widget("seeds", NAMES, (model, root) => {
       said.textContent = "With all their seeds both are equal: there is no wrong winner.";
       return;
     }
-    const draws = model.get("draws"), apart = rows[0].interval[1] < rows[1].interval[0] ||
-      rows[1].interval[1] < rows[0].interval[0];
+    const draws = model.get("draws"), clear = [...all.clear];
+    if (better !== rows[0].name) clear.reverse();
     said.textContent = `With all seeds ${better} is ahead of ${worse}. With ${n} each, ` +
       `${worse} won ${wrong} of ${draws} draw${draws > 1 ? "s" : ""} ` +
       `(${percent(wrong / draws)}\u00a0%); over all possible draws ${percent(exact)}\u00a0%. ` +
-      `In this draw the intervals ${apart ? "do not overlap" : "overlap"}.`;
+      `In this draw the intervals ${apart(...rows.map((row) => row.interval)) ? "do not overlap"
+        : "overlap"}. In ${percent(clear[0])}\u00a0% of all they lie apart with ${better} ahead, ` +
+      `in ${percent(clear[1])}\u00a0% with ${worse} ahead.`;
   }
 
   return {
-    view: [canvas],
+    view: [canvas, heap],
     controls: [
       select(model, "group", "runs", named(groups)),
       select(model, "measure", "success", named(measures)),
@@ -175,7 +241,9 @@ export default widget("seeds", NAMES, (model, root) => {
     caption: "Discs: every seed, those drawn in colour; a bar: the bootstrap interval of all " +
       "seeds (grey) and of those drawn (colour), a star: their interquartile mean, an " +
       "upright line: their mean. Seeds are drawn without putting them back; the interval " +
-      "counts all ways to draw the drawn ones again.",
+      "counts all ways to draw the drawn ones again. Histogram: the verdicts of all possible draws, " +
+      "full where the intervals lie apart; small dots: your draws; triangle: this one; dashed: " +
+      "all seeds.",
     update() {
       const of = scores[model.get("group")][model.get("measure")];
       const names = [model.get("first"), model.get("second")], pair = names.map((k) => of[k]);
@@ -190,11 +258,14 @@ export default widget("seeds", NAMES, (model, root) => {
       low = Math.max(0, Math.floor(least * 10 - 1e-9) / 10);
       const won = wins(rows[0].all.iqm, rows[1].all.iqm), [best, worst] = won ? [0, 1] : [1, 0];
       const exact = shareWon(allIqms(pair[worst], n), allIqms(pair[best], n));
+      all = verdicts(...pair.map((xs) => reports(xs, n)), BINS);
+      mine = [];
       let wrong = 0;
       for (let k = 1; k <= model.get("draws"); k++) {
-        const mine = drawn(k, pair.map((xs) => xs.length), n)
+        const [a, b] = drawn(k, pair.map((xs) => xs.length), n)
           .map((list, r) => iqm(ascending(list.map((i) => pair[r][i]))));
-        wrong += wins(mine[worst], mine[best]);
+        mine.push(b - a);
+        wrong += worst ? wins(b, a) : wins(a, b);
       }
       rows.forEach((row, r) => {
         fill(2 * r, `${row.name}, drawn`, row.mean, row);
@@ -204,7 +275,8 @@ export default widget("seeds", NAMES, (model, root) => {
       else tell(exact, wrong, names[best], names[worst], n);
       root.dataset.drawn = JSON.stringify(rows.map(({ picked, iqm: middle, interval: ends_ }) =>
         ({ picked, iqm: middle, interval: ends_ })));
-      Object.assign(root.dataset, { exact, wrong, n });
+      Object.assign(root.dataset, { exact, wrong, n, all: JSON.stringify(all) });
+      heap.say(`Histogram of verdicts over all possible draws. ${said.textContent}`);
       canvas.say(`Success of ${rows.map((row) => `${row.name}: ${row.picked.length} of ` +
         `${row.xs.length} seeds, interquartile mean ${percent(row.iqm)} percent`).join("; ")}`);
     },
