@@ -3,7 +3,7 @@
 Colab knows neither MyST's directives nor its roles: they become plain Markdown, HTML's
 <details>, and \\tag{} numbers that agree with the book's. A twin says when its code
 last ran in Colab's image; `book/colab.py --record` writes that into colab-green.json.
-README's badges and pyproject.toml get the repository's address from _config.yml, too.
+README, the front page and pyproject.toml get the repository's address from _config.yml, too.
 
     python book/twins.py            write the twins
     python book/twins.py --check    exit with 1 where something is not as it would be
@@ -33,6 +33,7 @@ ROOT = BOOK.parent
 CHAPTERS = BOOK / "chapters"
 GREEN = BOOK / "colab-green.json"
 README = ROOT / "README.md"
+INTRO = BOOK / "intro.md"
 PROJECT = ROOT / "pyproject.toml"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 REPOSITORY = CONFIG["repository"]["url"]
@@ -405,11 +406,12 @@ def twins() -> dict[Path, str]:
 
 
 def addressed() -> dict[Path, str]:
-    """README and pyproject.toml with the address that _config.yml says, by path."""
+    """The pages that name the repository, with _config.yml's address, by path."""
     badge, line = r"\]\(https:[^()]*/(\d\d-[\w-]+)\.ipynb\)", '^Repository = ".*"$'
     project = f'Repository = "{REPOSITORY}"'
+    pages = {path: path.read_text() for path in (README, INTRO)}
     return {
-        README: re.sub(badge, lambda m: f"]({colab(m[1])})", README.read_text()),
+        **{k: re.sub(badge, lambda m: f"]({colab(m[1])})", v) for k, v in pages.items()},
         PROJECT: re.sub(line, project, PROJECT.read_text(), flags=re.M),
     }
 

@@ -88,3 +88,12 @@ addEventListener("DOMContentLoaded", () => {
   fold.append(list);
   place.replaceChildren(fold);
 });
+
+// The front page's film stands still for those who ask for less motion.
+addEventListener("DOMContentLoaded", () => {
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  for (const film of document.querySelectorAll("video[autoplay]")) {
+    film.autoplay = false;
+    film.pause();
+  }
+});
