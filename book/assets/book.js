@@ -55,13 +55,14 @@ addEventListener("afterprint", () => {
   }
 });
 
-// The result right after a question waits until its reader has made a choice.
+// The results right after a question wait until its reader has made a choice.
 addEventListener("DOMContentLoaded", () => {
   for (const choice of document.querySelectorAll(".predict > .choice:last-child")) {
-    const box = choice.parentElement, cell = box.nextElementSibling;
-    if (!cell?.matches(".cell")) continue;
-    cell.classList.add("waits");
-    box.addEventListener("toggle", () => cell.classList.remove("waits"), true);
+    const box = choice.parentElement, cells = [];
+    for (let next = box; (next = next.nextElementSibling)?.matches(".cell"); ) cells.push(next);
+    const wait = (on) => cells.forEach((cell) => cell.classList.toggle("waits", on));
+    wait(true);
+    box.addEventListener("toggle", () => wait(false), true);
   }
 });
 
