@@ -37,15 +37,17 @@ export function laboratory({ rows, walkers, count, gamma, energy, loss, penalty,
     lab.seconds += (performance.now() - start) / 1000;
   };
 
-  /** phi, psi and f(s, a, g) of all pairs and goals, by the running mean of the weights. */
-  lab.table = () => {
+  /** phi of all pairs (s, a) and psi of all goals, by the running mean of the weights. */
+  lab.vectors = () => {
     const p = lab.critic.mean, { s, a, g } = lab.all;
-    const phi = phiOf(p, s, a), psi = psiOf(p, g);
-    return { phi, psi, f: energies(energy, new Float64Array(S * A * S), phi, psi, S * A, S, dim) };
+    return { phi: phiOf(p, s, a), psi: psiOf(p, g) };
   };
+  /** f(s, a, g) of all of them, but for the critic's constant, (S, A, S). */
+  lab.table = ({ phi, psi } = lab.vectors()) =>
+    energies(energy, new Float64Array(S * A * S), phi, psi, S * A, S, dim);
 
   lab.measure = () => {
-    lab.found = { updates: lab.critic.steps, ...judge(lab.table().f, lab) };
+    lab.found = { updates: lab.critic.steps, ...judge(lab.table(), lab) };
     lab.history.push({ seconds: lab.seconds, ...lab.found });
     if (lab.history.length > 400) lab.history = lab.history.filter((_, k) => k % 2 === 0);
     return lab.found;

@@ -193,7 +193,7 @@ export function slopes(R, logits, B, loss, penalty) {
 
 // ---------------------------------------------------------------- one update
 /** Memory that every update of B pairs uses again. */
-function memory(B, D) {
+export function memory(B, D) {
   const of = (...names) => (n) => Object.fromEntries(names.map((x) => [x, new Float64Array(n)]));
   return {
     ...of("F", "logits", "R")(B * B), ...of("phi", "psi", "dphi", "dpsi")(B * D),

@@ -15,9 +15,9 @@ FILES = ("learn", "world", "lab", "draw", "tasks", "widget")
 MOST = 200  # free cells
 
 
-def one_of(*allowed: int):
+def among(*allowed: int):
     """A check that the value is one of the allowed numbers."""
-    return lambda name, value: checks.one_of(name, value, allowed)
+    return lambda name, value: checks.one_of(name, str(value), map(str, allowed))
 
 
 class MazeLab(
@@ -41,9 +41,9 @@ class MazeLab(
     penalty = traitlets.Bool(False).tag(sync=True)
     energy = Name("l2", named(*ENERGIES))
     dim = Whole(16, within(2, 16))
-    walks = Whole(2000, one_of(20, 200, 2000))
+    walks = Whole(2000, among(20, 200, 2000))
     walkers = Name("momentum", named("aimless", "momentum"))
-    speed = Whole(64, one_of(1, 4, 16, 64))
+    speed = Whole(64, among(1, 4, 16, 64))
     brush = Name("goal", named("goal", "wall", "fence"))
     playing = traitlets.Bool(True).tag(sync=True)
     found = traitlets.Dict().tag(sync=True)
@@ -68,11 +68,20 @@ class MazeLab(
         within(8, MOST)("the number of free cells", len(text) - text.count("#"))
         return rows
 
+    @traitlets.validate("goal")
+    def _is_free(self, proposal) -> list[int]:
+        row, column = proposal.value
+        within(1, len(self.rows) - 2)("goal's row", row)
+        within(1, len(self.rows[0]) - 2)("goal's column", column)
+        if self.rows[row][column] == "#":
+            raise ValueError(f"goal must be a free cell; got {proposal.value}")
+        return proposal.value
+
     def fallback(self) -> Figure:
-        """The exact Q of the goal for aimless walks, in the named maze."""
+        """The exact Q of one goal in the four rooms, for aimless walks."""
         maze = GridMaze()
         M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, self.gamma)
-        goal = maze.index(10, 10)
+        goal = maze.n_states - 1
         return maze_values(
             maze,
             M[:, :, goal].max(1),
