@@ -160,6 +160,7 @@ MAKE = {
     "rollout-player": lambda **kw: player(**kw)[0],
     "stitching": lambda **kw: widgets.Stitching(HALL, TAPES, goal=6, **kw),
     "neighbours": neighbours,
+    "maze-lab": lambda **kw: widgets.MazeLab(**kw),
 }
 HALL = GridMaze("U")
 TAPES = [[0, 1, 2, 2, 3, 4, 5], [5, 10, 9, 8, 7, 6, 7], [3, 4, 5, 4]]  # none: 0 to 6
@@ -1595,6 +1596,12 @@ def test_traits_round_trip(name):
         "rollout-player": {"rollout": 2, "goal": 1, "t": MOMENTS},
         "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
         "neighbours": {"at": 9, "within": "all"},
+        "maze-lab": {
+            **{"goal": [1, 1], "gamma": 0.8, "loss": "infonce", "penalty": True},
+            **{"energy": "dot", "dim": 2, "walks": 20, "walkers": "aimless"},
+            **{"speed": 1, "brush": "wall", "playing": False, "found": {"updates": 3}},
+            "rows": widgets.MazeLab("U").rows,
+        },
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -1724,6 +1731,19 @@ BAD = {
     "rows of other groups": lambda: widgets.Neighbours(
         FRAMES, ["a"] * 24, STEPS_OF, SPACES
     ),
+    "maze must be one of U": lambda: widgets.MazeLab("T"),
+    "rows must be equally long": lambda: widgets.MazeLab(rows=["####", "#..#", "###"]),
+    "rows must have walls all": lambda: widgets.MazeLab(
+        rows=["#####", "#....", "#####"]
+    ),
+    "number of free cells must lie in .8, 200": lambda: widgets.MazeLab(
+        rows=["#####", "#...#", "#####"], goal=[1, 1]
+    ),
+    "goal must be a free cell": lambda: widgets.MazeLab(goal=[1, 6]),
+    "goal's row must lie": lambda: widgets.MazeLab(goal=[0, 1]),
+    "walks must be one of 20, 200, 2000": lambda: widgets.MazeLab(walks=30),
+    "walkers must be one of aimless": lambda: widgets.MazeLab(walkers="drunk"),
+    "dim must lie in .2, 16": lambda: widgets.MazeLab(dim=1),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),

@@ -237,7 +237,8 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     told.textContent = `${updates.toLocaleString("en")} updates · correlation ` +
       `${fixed(r, 2)} · ${percent(arrive)} of goals reached`;
     Object.assign(root.dataset, { updates, correlation: r, between, arrive: arrive ?? 0,
-      seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked() });
+      seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked(),
+      goal: model.get("goal"), rows: model.get("rows").join(" ") });
     heat.say(`The ${BATCH} by ${BATCH} logits of the last batch; true pairs on the diagonal`);
     curves.say(`Over ${Math.round(lab.seconds)} seconds of training: correlation with the ` +
       `exact logits now ${fixed(r, 2)}, ${percent(arrive)} of the goals reached`);
