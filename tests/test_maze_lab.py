@@ -69,7 +69,7 @@ def test_gradients_are_those_of_jax(node):  # noqa: F811
     theta = jnp.asarray(theta)
     for case, got in zip(cases, list(found.values())[3:], strict=True):
         slope = jax.grad(loss_of)(theta, **case)
-        assert abs(got["slope"] - slope).max() < 1e-5 * abs(slope).max()
+        assert abs(np.array(got["slope"]) - slope).max() < 1e-5 * abs(slope).max()
         logits = logits_of(theta, case["energy"])
         np.testing.assert_allclose(got["logits"], logits.ravel(), atol=1e-5)
 
@@ -265,7 +265,7 @@ def test_walls_and_fences_are_drawn(mount):  # noqa: F811
     page.mouse.up()
     assert rows()[1] == "#.....#.xxxx#"
     assert data(page, "maze-lab")["updates"] == "1"  # it began again
-    page.get_by_label("Maze").select_option("U")
+    page.get_by_role("combobox", name="Maze").select_option("U")
     assert rows() == widgets.MazeLab("U").rows
     assert page.errors == []
 

@@ -1609,6 +1609,8 @@ def test_traits_round_trip(name):
     read = set(re.findall(r'model\.get\("(\w+)"\)', widget._esm)) | set(changes)
     if not isinstance(widget, base.MazeWidget):
         read -= {"triples", "probs", "policy"}  # of readMaze: it reads cells alone
+    if name == "maze-lab":  # it draws its own maze
+        read -= {"shape", "cells", "triples", "probs", "policy"}
     assert read <= set(widget.keys)
     assert "import " not in re.sub(r"//.*", "", widget._esm)  # a blob has no neighbours
 
@@ -1740,7 +1742,6 @@ BAD = {
         rows=["#####", "#...#", "#####"], goal=[1, 1]
     ),
     "goal must be a free cell": lambda: widgets.MazeLab(goal=[1, 6]),
-    "goal's row must lie": lambda: widgets.MazeLab(goal=[0, 1]),
     "walks must be one of 20, 200, 2000": lambda: widgets.MazeLab(walks=30),
     "walkers must be one of aimless": lambda: widgets.MazeLab(walkers="drunk"),
     "dim must lie in .2, 16": lambda: widgets.MazeLab(dim=1),

@@ -301,7 +301,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   return {
     view: [bar,
       panel("learned", "Learned Q, and a walker that follows it", learned),
-      panel("plane", "φ(s, ·) and ψ(g), in a plane", net),
+      panel("plane", "φ(s, ·) and ψ(g)", net),
       panel("data", "Pairs from walks", data), panel("heat", "Logits", heat),
       panel("exact", "Exact Q", exact), panel("curves", "Against the truth", curves)],
     controls: [

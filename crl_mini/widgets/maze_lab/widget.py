@@ -20,6 +20,22 @@ def among(*allowed: int):
     return lambda name, value: checks.one_of(name, str(value), map(str, allowed))
 
 
+def free(rows: list[str]) -> list[list[int]]:
+    """Row and column of every cell that is no wall."""
+    return [[r, c] for r, row in enumerate(rows) for c, x in enumerate(row) if x != "#"]
+
+
+def checked(rows: list[str]) -> list[str]:
+    """The rows, if they draw a maze."""
+    edge = rows[0] + rows[-1] + "".join(row[0] + row[-1] for row in rows)
+    if {len(row) for row in rows} != {len(rows[0])} or set("".join(rows)) - set("#.x"):
+        raise ValueError("rows must be equally long texts of '#', '.' and 'x'")
+    if set(edge) != {"#"}:
+        raise ValueError("rows must have walls all around")
+    within(8, MOST)("the number of free cells", len(free(rows)))
+    return rows
+
+
 class MazeLab(
     Widget,
     files=("common", "maze", "networks", *(f"maze_lab/{name}" for name in FILES)),
@@ -52,28 +68,17 @@ class MazeLab(
     def __init__(self, maze: str = "FourRooms", **kwargs):
         layouts = {name: LAYOUTS[name].split() for name in LAYOUTS}
         checks.one_of("maze", maze, layouts)
-        kwargs.setdefault("rows", layouts[maze])
-        kwargs.setdefault("goal", [int(x) for x in GridMaze(maze).cells[-1]])
-        super().__init__(layouts=layouts, **kwargs)
+        rows = checked(kwargs.pop("rows", layouts[maze]))
+        kwargs.setdefault("goal", free(rows)[-1])
+        super().__init__(layouts=layouts, rows=rows, **kwargs)
 
     @traitlets.validate("rows")
     def _is_a_maze(self, proposal) -> list[str]:
-        rows = proposal.value
-        text = "".join(rows)
-        edge = rows[0] + rows[-1] + "".join(row[0] + row[-1] for row in rows)
-        if {len(row) for row in rows} != {len(rows[0])} or set(text) - set("#.x"):
-            raise ValueError("rows must be equally long texts of '#', '.' and 'x'")
-        if set(edge) != {"#"}:
-            raise ValueError("rows must have walls all around")
-        within(8, MOST)("the number of free cells", len(text) - text.count("#"))
-        return rows
+        return checked(proposal.value)
 
     @traitlets.validate("goal")
     def _is_free(self, proposal) -> list[int]:
-        row, column = proposal.value
-        within(1, len(self.rows) - 2)("goal's row", row)
-        within(1, len(self.rows[0]) - 2)("goal's column", column)
-        if self.rows[row][column] == "#":
+        if proposal.value not in free(self.rows):
             raise ValueError(f"goal must be a free cell; got {proposal.value}")
         return proposal.value
 
