@@ -18,6 +18,7 @@ from crl_mini.measure.occupancy import offset_pmf
 
 ROOMS = GridMaze("FourRooms")
 S, A, LENGTH = ROOMS.n_states, ROOMS.n_actions, 200
+WIDTH = 96  # of the hidden layers
 
 
 # ---------------------------------------------------------------- the numbers, in node
@@ -39,7 +40,7 @@ GRADIENT = """
 def critic_of(parts, energy, s, a, g):
     """Logits of the page's critic, written with the library's energies."""
     D = len(parts["phiBias"])
-    table = {k: x.reshape(-1, 64) for k, x in parts.items() if len(x) % 64 == 0}
+    table = {k: x.reshape(-1, WIDTH) for k, x in parts.items() if len(x) > WIDTH}
     hidden = jax.nn.relu(table["phiCell"][s] + table["phiAction"][a])
     phi = hidden @ parts["phiOut"].reshape(-1, D) + parts["phiBias"]
     goals = jax.nn.relu(table["psiCell"][g])

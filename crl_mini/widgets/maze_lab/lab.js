@@ -80,8 +80,7 @@ export function centred(f, { S, A }) {
 
 /**
  * Correlation with the exact logits, of all and of differences between actions (weighted
- * by Q); the constant that f lacks; the share of goals at which the greedy walk arrives,
- * over all starts from which a path leads there, also for goals inside the fence and not.
+ * by Q); the constant that f lacks; the shares of goals at which the greedy walk arrives.
  */
 export function judge(f, { maze, exact }) {
   const { known } = exact, full = known.map((x, k) => x * exact.Q[k]);
@@ -95,20 +94,21 @@ export function judge(f, { maze, exact }) {
   };
 }
 
-/** Shares of arrivals under an action for each state, given for each goal. */
+/**
+ * Shares of arrivals under an action for each state, given for each goal: of all pairs of
+ * start and goal that a path connects, and from outside the fence to outside, to inside.
+ */
 export function arriving(action, maze) {
-  const count = [0, 0], paths = [0, 0];
+  const count = { arrive: [0, 0], outside: [0, 0], inside: [0, 0] };
   for (let g = 0; g < maze.S; g++) {
-    const there = arrivals(action(g), maze, g), inside = Number(maze.shut[g]);
+    const there = arrivals(action(g), maze, g), place = maze.shut[g] ? "inside" : "outside";
     for (let s = 0; s < maze.S; s++) {
       if (s === g || maze.part[s] !== maze.part[g]) continue;
-      paths[inside] += 1;
-      if (there[s] === 1) count[inside] += 1;
+      for (const name of maze.shut[s] ? ["arrive"] : ["arrive", place]) {
+        count[name][0] += there[s] === 1 ? 1 : 0;
+        count[name][1] += 1;
+      }
     }
   }
-  const share = (x, n) => (n ? x / n : undefined);
-  return {
-    arrive: share(sum(count), sum(paths)),
-    outside: share(count[0], paths[0]), inside: share(count[1], paths[1]),
-  };
+  return Object.fromEntries(Object.entries(count).map(([name, [k, n]]) => [name, n ? k / n : 0]));
 }

@@ -174,7 +174,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   const curves = picture("", (context, width, height, colour) => drawCurves(context, [
     { name: "correlation", ink: "blue", points: lab.history.map((x) => [x.seconds, x.correlation]) },
     { name: "goals reached", ink: "orange", dash: [5, 3],
-      points: lab.history.map((x) => [x.seconds, x.arrive ?? 0]) },
+      points: lab.history.map((x) => [x.seconds, x.arrive]) },
   ], width, height, colour));
 
   // ------------------------------------------------------------ drawing walls
@@ -236,7 +236,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     const { updates, correlation: r, between, arrive } = lab.found;
     told.textContent = `${updates.toLocaleString("en")} updates · correlation ` +
       `${fixed(r, 2)} · ${percent(arrive)} of goals reached`;
-    Object.assign(root.dataset, { updates, correlation: r, between, arrive: arrive ?? 0,
+    Object.assign(root.dataset, { updates, correlation: r, between, arrive,
       seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked(),
       goal: model.get("goal"), rows: model.get("rows").join(" ") });
     heat.say(`The ${BATCH} by ${BATCH} logits of the last batch; true pairs on the diagonal`);
