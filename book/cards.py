@@ -33,7 +33,7 @@ def picture(page: Page, path: Path) -> Image.Image:
 
 
 def fitted(shot: Image.Image) -> Image.Image:
-    """A picture on a white card: as wide as the card, cut below, or else in its middle."""
+    """A picture on a white card: as wide as that, and cut below or in its middle."""
     shot.thumbnail((SIZE[0], 10 * SIZE[1]), Image.Resampling.LANCZOS)
     card = Image.new("RGB", SIZE, "white")
     left, top = (SIZE[0] - shot.width) // 2, max((SIZE[1] - shot.height) // 2, 0)

@@ -3,7 +3,7 @@
 Colab knows neither MyST's directives nor its roles: they become plain Markdown, HTML's
 <details>, and \\tag{} numbers that agree with the book's. A twin says when its code
 last ran in Colab's image; `book/colab.py --record` writes that into colab-green.json.
-README, the front page and pyproject.toml get the repository's address from _config.yml, too.
+README, the front page and pyproject.toml get the address in _config.yml, too.
 
     python book/twins.py            write the twins
     python book/twins.py --check    exit with 1 where something is not as it would be
@@ -409,9 +409,11 @@ def addressed() -> dict[Path, str]:
     """The pages that name the repository, with _config.yml's address, by path."""
     badge, line = r"\]\(https:[^()]*/(\d\d-[\w-]+)\.ipynb\)", '^Repository = ".*"$'
     project = f'Repository = "{REPOSITORY}"'
-    pages = {path: path.read_text() for path in (README, INTRO)}
-    return {
-        **{k: re.sub(badge, lambda m: f"]({colab(m[1])})", v) for k, v in pages.items()},
+    pages = {
+        path: re.sub(badge, lambda m: f"]({colab(m[1])})", path.read_text())
+        for path in (README, INTRO)
+    }
+    return pages | {
         PROJECT: re.sub(line, project, PROJECT.read_text(), flags=re.M),
     }
 

@@ -161,6 +161,7 @@ MAKE = {
     "stitching": lambda **kw: widgets.Stitching(HALL, TAPES, goal=6, **kw),
     "neighbours": neighbours,
     "which-later": lambda **kw: widgets.WhichLater(GridMaze(), **kw),
+    "maze-lab": lambda **kw: widgets.MazeLab(**kw),
 }
 HALL = GridMaze("U")
 TAPES = [[0, 1, 2, 2, 3, 4, 5], [5, 10, 9, 8, 7, 6, 7], [3, 4, 5, 4]]  # none: 0 to 6
@@ -1704,6 +1705,12 @@ def test_traits_round_trip(name):
         "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
         "neighbours": {"at": 9, "within": "all"},
         "which-later": {"guesses": ["A", "B"], "played": 1, "seed": 3, "gamma": 0.5},
+        "maze-lab": {
+            **{"goal": [1, 1], "gamma": 0.8, "loss": "infonce", "penalty": True},
+            **{"energy": "dot", "dim": 2, "walks": 20, "walkers": "aimless"},
+            **{"speed": 1, "brush": "wall", "playing": False, "found": {"updates": 3}},
+            "rows": widgets.MazeLab("U").rows,
+        },
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -1711,6 +1718,8 @@ def test_traits_round_trip(name):
     read = set(re.findall(r'model\.get\("(\w+)"\)', widget._esm)) | set(changes)
     if not isinstance(widget, base.MazeWidget):
         read -= {"triples", "probs", "policy"}  # of readMaze: it reads cells alone
+    if name == "maze-lab":  # it draws its own maze
+        read -= {"shape", "cells", "triples", "probs", "policy"}
     assert read <= set(widget.keys)
     assert "import " not in re.sub(r"//.*", "", widget._esm)  # a blob has no neighbours
 
@@ -1834,6 +1843,18 @@ BAD = {
     "rows of other groups": lambda: widgets.Neighbours(
         FRAMES, ["a"] * 24, STEPS_OF, SPACES
     ),
+    "maze must be one of U": lambda: widgets.MazeLab("T"),
+    "rows must be equally long": lambda: widgets.MazeLab(rows=["####", "#..#", "###"]),
+    "rows must have walls all": lambda: widgets.MazeLab(
+        rows=["#####", "#....", "#####"]
+    ),
+    "number of free cells must lie in .8, 200": lambda: widgets.MazeLab(
+        rows=["#####", "#...#", "#####"], goal=[1, 1]
+    ),
+    "goal must be a free cell": lambda: widgets.MazeLab(goal=[1, 6]),
+    "walks must be one of 20, 200, 2000": lambda: widgets.MazeLab(walks=30),
+    "walkers must be one of aimless": lambda: widgets.MazeLab(walkers="drunk"),
+    "dim must lie in .2, 16": lambda: widgets.MazeLab(dim=1),
     "policy must have shape": lambda: widgets.OccupancyMaze(
         GridMaze(), np.ones((3, 5))
     ),

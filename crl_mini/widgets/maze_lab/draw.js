@@ -69,7 +69,7 @@ function likeTheMaze(points, cells) {
 export function fitted(points, size, before) {
   let far = 1e-9;
   for (const x of points) far = Math.max(far, Math.abs(x));
-  const reach = before ? before + 0.1 * (far - before) : far; // calmly
+  const reach = before > far ? before + 0.05 * (far - before) : far; // it shrinks calmly
   return { reach, at: (u, v) => [u, v].map((x) => size / 2 + (x / reach) * (size / 2 - 14)) };
 }
 

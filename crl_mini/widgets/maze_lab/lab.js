@@ -37,15 +37,17 @@ export function laboratory({ rows, walkers, count, gamma, energy, loss, penalty,
     lab.seconds += (performance.now() - start) / 1000;
   };
 
-  /** phi, psi and f(s, a, g) of all pairs and goals, by the running mean of the weights. */
-  lab.table = () => {
+  /** phi of all pairs (s, a) and psi of all goals, by the running mean of the weights. */
+  lab.vectors = () => {
     const p = lab.critic.mean, { s, a, g } = lab.all;
-    const phi = phiOf(p, s, a), psi = psiOf(p, g);
-    return { phi, psi, f: energies(energy, new Float64Array(S * A * S), phi, psi, S * A, S, dim) };
+    return { phi: phiOf(p, s, a), psi: psiOf(p, g) };
   };
+  /** f(s, a, g) of all of them, but for the critic's constant, (S, A, S). */
+  lab.table = ({ phi, psi } = lab.vectors()) =>
+    energies(energy, new Float64Array(S * A * S), phi, psi, S * A, S, dim);
 
   lab.measure = () => {
-    lab.found = { updates: lab.critic.steps, ...judge(lab.table().f, lab) };
+    lab.found = { updates: lab.critic.steps, ...judge(lab.table(), lab) };
     lab.history.push({ seconds: lab.seconds, ...lab.found });
     if (lab.history.length > 400) lab.history = lab.history.filter((_, k) => k % 2 === 0);
     return lab.found;
@@ -78,8 +80,7 @@ export function centred(f, { S, A }) {
 
 /**
  * Correlation with the exact logits, of all and of differences between actions (weighted
- * by Q); the constant that f lacks; the share of goals at which the greedy walk arrives,
- * over all starts from which a path leads there, also for goals inside the fence and not.
+ * by Q); the constant that f lacks; the shares of goals at which the greedy walk arrives.
  */
 export function judge(f, { maze, exact }) {
   const { known } = exact, full = known.map((x, k) => x * exact.Q[k]);
@@ -93,20 +94,21 @@ export function judge(f, { maze, exact }) {
   };
 }
 
-/** Shares of arrivals under an action for each state, given for each goal. */
+/**
+ * Shares of arrivals under an action for each state, given for each goal: of all pairs of
+ * start and goal that a path connects, and from outside the fence to outside, to inside.
+ */
 export function arriving(action, maze) {
-  const count = [0, 0], paths = [0, 0];
+  const count = { arrive: [0, 0], outside: [0, 0], inside: [0, 0] };
   for (let g = 0; g < maze.S; g++) {
-    const there = arrivals(action(g), maze, g), inside = Number(maze.shut[g]);
+    const there = arrivals(action(g), maze, g), place = maze.shut[g] ? "inside" : "outside";
     for (let s = 0; s < maze.S; s++) {
       if (s === g || maze.part[s] !== maze.part[g]) continue;
-      paths[inside] += 1;
-      if (there[s] === 1) count[inside] += 1;
+      for (const name of maze.shut[s] ? ["arrive"] : ["arrive", place]) {
+        count[name][0] += there[s] === 1 ? 1 : 0;
+        count[name][1] += 1;
+      }
     }
   }
-  const share = (x, n) => (n ? x / n : undefined);
-  return {
-    arrive: share(sum(count), sum(paths)),
-    outside: share(count[0], paths[0]), inside: share(count[1], paths[1]),
-  };
+  return Object.fromEntries(Object.entries(count).map(([name, [k, n]]) => [name, n ? k / n : 0]));
 }

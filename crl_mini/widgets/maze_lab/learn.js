@@ -1,7 +1,7 @@
 // A contrastive critic that is trained in the page: two small networks, their gradients
 // by hand, Adam. Matrices are flat and row-major; the names are those of the book.
 
-const WIDTH = 64; // of the hidden layers
+const WIDTH = 96; // of the hidden layers
 const RATE = 0.01, SETTLE = 3000; // step size of Adam, RATE / sqrt(1 + updates / SETTLE)
 const MEMORY = 500; // updates over which the weights are averaged, at first
 
@@ -193,7 +193,7 @@ export function slopes(R, logits, B, loss, penalty) {
 
 // ---------------------------------------------------------------- one update
 /** Memory that every update of B pairs uses again. */
-function memory(B, D) {
+export function memory(B, D) {
   const of = (...names) => (n) => Object.fromEntries(names.map((x) => [x, new Float64Array(n)]));
   return {
     ...of("F", "logits", "R")(B * B), ...of("phi", "psi", "dphi", "dpsi")(B * D),
@@ -207,7 +207,8 @@ function memory(B, D) {
  */
 export function gradient(p, d, batch, how, m) {
   const { s, a, g } = batch, B = s.length, D = p.phiBias.length;
-  const nets = [phiNet(p, s, a), psiNet(p, g)], scale = Math.exp(p.logScale[0]);
+  const nets = [phiNet(p, s, a), psiNet(p, g)], scaled = how.energy === "cosine";
+  const scale = scaled ? Math.exp(p.logScale[0]) : 1;
   run(nets[0], B, m.hiddenPhi, m.phi);
   run(nets[1], B, m.hiddenPsi, m.psi);
   energies(how.energy, m.F, m.phi, m.psi, B, B, D);
@@ -215,7 +216,7 @@ export function gradient(p, d, batch, how, m) {
   slopes(m.R, m.logits, B, how.loss, how.penalty);
   for (let k = 0; k < B * B; k++) {
     d.bias[0] += m.R[k];
-    if (how.energy === "cosine") d.logScale[0] += m.R[k] * scale * m.F[k];
+    if (scaled) d.logScale[0] += m.R[k] * scale * m.F[k];
     m.R[k] *= scale;
   }
   pull(how.energy, m.R, m.F, m.phi, m.psi, B, D, m.dphi, m.dpsi);

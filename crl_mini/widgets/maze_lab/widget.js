@@ -2,17 +2,17 @@
 
 const GAP = 250; // milliseconds between two measurements
 const PACE = 130; // milliseconds a step of the walker
-const BUDGET = 18; // milliseconds of training in a frame, at most
+const FRAME = 28; // milliseconds of computing and drawing in a frame, at most
 const REST = 120; // seconds after which training stops
 const LONGEST = 60; // steps after which a walker gives up
 const TRAITS = ["rows", "goal", "gamma", "loss", "penalty", "energy", "dim", "walks", "walkers",
   "speed", "brush", "playing"];
 const ANEW = ["rows", "loss", "energy", "dim", "walks", "walkers", "seed"]; // begins again
-const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export default widget("maze-lab", TRAITS, (model, root) => {
   const maze = drawn(model.get("rows")), layouts = model.get("layouts");
   let lab, view, key, walker, shown, flat, fit, cursor, pen;
+  if (still()) put(model, { playing: false });
   const tasks = taskList();
   const goal = () => maze.at(...model.get("goal")) ?? 0;
 
@@ -34,16 +34,16 @@ export default widget("maze-lab", TRAITS, (model, root) => {
 
   /** What the pictures show of the critic as it is now, for the present goal. */
   function look() {
-    const { S, A } = maze, { phi, psi, f } = lab.table(), g = goal();
+    const { S, A } = maze, vectors = lab.vectors(), f = lab.table(vectors), g = goal();
     const { Q, goals } = lab.exact, shift = Math.log(goals[g]) + lab.found.constant;
     const top = (value) => Array.from({ length: S }, (_, s) => {
       let most = -Infinity;
       for (let a = 0; a < A; a++) most = Math.max(most, value(s * A + a));
       return most;
     });
-    flat = plane(psi, maze.cells, lab.critic.shape.D, flat);
+    flat = plane(vectors.psi, maze.cells, lab.critic.shape.D, flat);
     view = {
-      phi, psi, action: greedy(f, maze, g), best: greedy(Q, maze, g),
+      ...vectors, action: greedy(f, maze, g), best: greedy(Q, maze, g),
       learned: top((k) => f[k * S + g] + shift), exact: top((k) => Math.log(Q[k * S + g])),
     };
     view.high = Math.max(...view.exact);
@@ -87,7 +87,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     hatch(context, centre, size, colour);
     const at = (s) => centre(s).reverse(), { path, end, since } = walker;
     const points = path.map(at), last = points.at(-1);
-    if (!end && path.length > 1 && !calm()) { // glide
+    if (!end && path.length > 1 && !still()) { // glide
       const share = clamp((performance.now() - since) / PACE, 0, 1), from = points.at(-2);
       points[points.length - 1] = last.map((x, k) => from[k] + share * (x - from[k]));
     }
@@ -151,7 +151,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       shown = { row, walk: walk[row], t: t[row], k: k[row], others, since: now };
       shown.time = Math.min(1500, 110 * shown.k);
     }
-    shown.done = calm() ? 1 : clamp((now - shown.since) / shown.time, 0, 1);
+    shown.done = still() ? 1 : clamp((now - shown.since) / shown.time, 0, 1);
   }
 
   const net = picture("aspect-ratio: 1", (context, width, height, colour) => {
@@ -174,7 +174,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   const curves = picture("", (context, width, height, colour) => drawCurves(context, [
     { name: "correlation", ink: "blue", points: lab.history.map((x) => [x.seconds, x.correlation]) },
     { name: "goals reached", ink: "orange", dash: [5, 3],
-      points: lab.history.map((x) => [x.seconds, x.arrive ?? 0]) },
+      points: lab.history.map((x) => [x.seconds, x.arrive]) },
   ], width, height, colour));
 
   // ------------------------------------------------------------ drawing walls
@@ -236,8 +236,9 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     const { updates, correlation: r, between, arrive } = lab.found;
     told.textContent = `${updates.toLocaleString("en")} updates · correlation ` +
       `${fixed(r, 2)} · ${percent(arrive)} of goals reached`;
-    Object.assign(root.dataset, { updates, correlation: r, between, arrive: arrive ?? 0,
-      seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked() });
+    Object.assign(root.dataset, { updates, correlation: r, between, arrive,
+      seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked(),
+      goal: model.get("goal"), rows: model.get("rows").join(" ") });
     heat.say(`The ${BATCH} by ${BATCH} logits of the last batch; true pairs on the diagonal`);
     curves.say(`Over ${Math.round(lab.seconds)} seconds of training: correlation with the ` +
       `exact logits now ${fixed(r, 2)}, ${percent(arrive)} of the goals reached`);
@@ -251,7 +252,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
 
   function refresh() {
     look();
-    if (calm() || !model.get("playing")) wholeWalk();
+    if (still() || !model.get("playing")) wholeWalk();
     stepPair(performance.now());
     tasks.look(lab);
     tell();
@@ -265,27 +266,34 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     walker = { path, since: performance.now(), end: path.at(-1) === goal() ? "arrived" : "lost" };
   }
 
-  let measured = 0, last = 0, asked = false, visible = false;
+  let measured = 0, looked = 0, drawing = 0, last = 0, asked = false, visible = false;
   function frame(now) {
     asked = false;
     if (!visible || !root.isConnected || !model.get("playing")) { last = 0; return; }
     ask();
     if (last) root.dataset.frame = 0.9 * Number(root.dataset.frame ?? now - last) + 0.1 * (now - last);
     last = now;
-    if (lab.seconds < REST) lab.train(model.get("speed"), BUDGET);
-    if (now - measured > (calm() ? 2 : 1) * GAP) {
+    if (lab.seconds < REST) lab.train(model.get("speed"), Math.max(4, FRAME - drawing));
+    const begun = performance.now();
+    if (now - measured > (still() ? 4 : 1) * GAP) {
       measured = now;
       lab.measure();
+      put(model, { found: lab.found });
       tasks.look(lab);
       tell();
       curves.paint();
-      if (calm()) refresh();
+      if (still()) refresh();
     }
-    if (calm()) return;
-    look();
+    if (still()) return;
+    if (now - looked > GAP / 3) { looked = now; look(); }
+    else {
+      Object.assign(view, lab.vectors());
+      flat = plane(view.psi, maze.cells, lab.critic.shape.D, flat);
+    }
     stepWalker(now);
     stepPair(now);
     for (const node of [learned, net, data, heat]) node.paint();
+    drawing = performance.now() - begun;
   }
   const ask = () => { if (!asked) { asked = true; requestAnimationFrame(frame); } };
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; ask(); }).observe(root);
@@ -293,12 +301,12 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   return {
     view: [bar,
       panel("learned", "Learned Q, and a walker that follows it", learned),
-      panel("plane", "φ(s, ·) and ψ(g), in a plane", net),
+      panel("plane", "φ(s, ·) and ψ(g)", net),
       panel("data", "Pairs from walks", data), panel("heat", "Logits", heat),
       panel("exact", "Exact Q", exact), panel("curves", "Against the truth", curves)],
     controls: [
-      choice(model, "brush", "A click on the first maze", {
-        goal: "moves the goal ★", wall: "draws walls", fence: "keeps walkers out",
+      choice(model, "brush", "Clicks on the first maze set", {
+        goal: "the goal ★", wall: "walls ■", fence: "“keep out” ▨",
       }),
       plan,
       select(model, "loss", "Loss", LOSS_NAMES), penalty,
@@ -310,7 +318,13 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       slider(model, "speed", "updates a frame, at most", { values: [1, 4, 16, 64] }),
       tasks,
     ],
-    caption: "",
+    caption: "Click a cell of the first maze: the walker goes there. Both Qs share a " +
+      "logarithmic scale of colours, yellow is likely; the learned one is right up to one " +
+      "constant. Arrows are greedy actions. In the plane the net is ψ of all cells, its edges " +
+      "join neighbours; the dots with arrows are φ(s, ·) of the walker, the blue one is " +
+      "nearest to ψ(★). The networks are told the number of a cell and nothing of where it " +
+      "lies. Below, a pair on its walk: from ● to a later state ◆; ✕ are goals of other " +
+      "walks. Keyboard: arrow keys move the goal, or the frame when you draw; Enter draws.",
     update() {
       const now = JSON.stringify(ANEW.map((name) => model.get(name)));
       play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";

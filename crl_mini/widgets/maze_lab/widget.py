@@ -15,9 +15,25 @@ FILES = ("learn", "world", "lab", "draw", "tasks", "widget")
 MOST = 200  # free cells
 
 
-def one_of(*allowed: int):
+def among(*allowed: int):
     """A check that the value is one of the allowed numbers."""
-    return lambda name, value: checks.one_of(name, value, allowed)
+    return lambda name, value: checks.one_of(name, str(value), map(str, allowed))
+
+
+def free(rows: list[str]) -> list[list[int]]:
+    """Row and column of every cell that is no wall."""
+    return [[r, c] for r, row in enumerate(rows) for c, x in enumerate(row) if x != "#"]
+
+
+def checked(rows: list[str]) -> list[str]:
+    """The rows, if they draw a maze."""
+    edge = rows[0] + rows[-1] + "".join(row[0] + row[-1] for row in rows)
+    if {len(row) for row in rows} != {len(rows[0])} or set("".join(rows)) - set("#.x"):
+        raise ValueError("rows must be equally long texts of '#', '.' and 'x'")
+    if set(edge) != {"#"}:
+        raise ValueError("rows must have walls all around")
+    within(8, MOST)("the number of free cells", len(free(rows)))
+    return rows
 
 
 class MazeLab(
@@ -28,8 +44,8 @@ class MazeLab(
 
     `rows` draws the maze: ``#`` walls, ``.`` cells, ``x`` cells that the recorded walks
     keep out of; at most 200 cells, with walls all around. `goal` is [row, column].
-    `walks` of 200 steps are recorded, ``aimless`` or with ``momentum`` (half of the
-    time the last action again). `penalty` adds 0.1 times the logsumexp penalty. `found`
+    `walks` of 200 steps are recorded, ``aimless`` or with ``momentum`` (three
+    times in ten the last action again). `penalty` adds 0.1 times the logsumexp penalty. `found`
     tells what the page has measured last.
     """
 
@@ -41,9 +57,9 @@ class MazeLab(
     penalty = traitlets.Bool(False).tag(sync=True)
     energy = Name("l2", named(*ENERGIES))
     dim = Whole(16, within(2, 16))
-    walks = Whole(2000, one_of(20, 200, 2000))
+    walks = Whole(2000, among(20, 200, 2000))
     walkers = Name("momentum", named("aimless", "momentum"))
-    speed = Whole(64, one_of(1, 4, 16, 64))
+    speed = Whole(64, among(1, 4, 16, 64))
     brush = Name("goal", named("goal", "wall", "fence"))
     playing = traitlets.Bool(True).tag(sync=True)
     found = traitlets.Dict().tag(sync=True)
@@ -52,27 +68,25 @@ class MazeLab(
     def __init__(self, maze: str = "FourRooms", **kwargs):
         layouts = {name: LAYOUTS[name].split() for name in LAYOUTS}
         checks.one_of("maze", maze, layouts)
-        kwargs.setdefault("rows", layouts[maze])
-        kwargs.setdefault("goal", [int(x) for x in GridMaze(maze).cells[-1]])
-        super().__init__(layouts=layouts, **kwargs)
+        rows = checked(kwargs.pop("rows", layouts[maze]))
+        kwargs.setdefault("goal", free(rows)[-1])
+        super().__init__(layouts=layouts, rows=rows, **kwargs)
 
     @traitlets.validate("rows")
     def _is_a_maze(self, proposal) -> list[str]:
-        rows = proposal.value
-        text = "".join(rows)
-        edge = rows[0] + rows[-1] + "".join(row[0] + row[-1] for row in rows)
-        if {len(row) for row in rows} != {len(rows[0])} or set(text) - set("#.x"):
-            raise ValueError("rows must be equally long texts of '#', '.' and 'x'")
-        if set(edge) != {"#"}:
-            raise ValueError("rows must have walls all around")
-        within(8, MOST)("the number of free cells", len(text) - text.count("#"))
-        return rows
+        return checked(proposal.value)
+
+    @traitlets.validate("goal")
+    def _is_free(self, proposal) -> list[int]:
+        if proposal.value not in free(self.rows):
+            raise ValueError(f"goal must be a free cell; got {proposal.value}")
+        return proposal.value
 
     def fallback(self) -> Figure:
-        """The exact Q of the goal for aimless walks, in the named maze."""
+        """The exact Q of one goal in the four rooms, for aimless walks."""
         maze = GridMaze()
         M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, self.gamma)
-        goal = maze.index(10, 10)
+        goal = maze.n_states - 1
         return maze_values(
             maze,
             M[:, :, goal].max(1),

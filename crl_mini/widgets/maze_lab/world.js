@@ -2,7 +2,7 @@
 // exact Q-function of those walkers.
 
 const LENGTH = 200; // steps of a walk
-export const KEEP = { aimless: 0, momentum: 0.5 }; // probability of the same action again
+export const KEEP = { aimless: 0, momentum: 0.3 }; // probability of the same action again
 
 /** A drawn maze: rows of "#" (wall), "." (free) and "x" (free, but walkers keep out). */
 export function drawn(rows) {
