@@ -164,7 +164,7 @@ def test_nothing_is_cut_at_the_margin_of_the_paper(book, browser, monkeypatch):
 
 @pytest.mark.browser
 def test_formulas_become_mathml_and_keep_their_numbers(browser, monkeypatch):
-    monkeypatch.setattr(epub, "chromium", lambda: nullcontext(browser))
+    monkeypatch.setattr(epub, "chromium", lambda: nullcontext(browser.new_page()))
     page = soup(
         r'<p><span class="math">\(\frac{p}{q}\)</span></p>'
         r'<div class="math" id="equation-x"><span class="eqno">(2.1)'
