@@ -77,8 +77,7 @@ def formula(node) -> list:
 def write_mathml(soups: list[BeautifulSoup]) -> None:
     """Replace the TeX of all pages by what MathJax makes of it."""
     nodes = [node for soup in soups for node in soup.select(".math")]
-    with chromium() as browser:
-        tab = browser.new_page()
+    with chromium() as tab:
         script = BOOK / "assets" / "vendor" / "mathjax" / "es5" / "tex-mml-chtml.js"
         tab.goto("about:blank")
         tab.add_script_tag(path=script)

@@ -90,8 +90,7 @@ def main() -> None:
     shown, (questions, answered) = figures(), exam()
     for figure in shown:
         write_figure(figure["source"], FOLDER / "figures" / figure["file"])
-    with chromium() as browser:
-        tab = browser.new_page()
+    with chromium() as tab:
         printed(tab, FOLDER / "slides.pdf", slides(shown))
         printed(tab, FOLDER / "exam.pdf", [questions])
         printed(tab, FOLDER / "exam-with-answers.pdf", [answered])

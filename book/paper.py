@@ -35,7 +35,7 @@ PLAY = '<p class="play">It moves in <a href="{address}">the page on the web</a>.
 
 @contextmanager
 def chromium() -> Iterator:
-    """The Chromium of this machine, without a window."""
+    """A page in the Chromium of this machine, without a window; it has time."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which("chromium") or shutil.which("google-chrome")
@@ -45,7 +45,9 @@ def chromium() -> Iterator:
         browser = playwright.chromium.launch(
             executable_path=executable, args=["--no-sandbox", "--disable-gpu"]
         )
-        yield browser
+        tab = browser.new_page()
+        tab.set_default_timeout(600_000)  # milliseconds
+        yield tab
         browser.close()
 
 
@@ -180,9 +182,7 @@ def main() -> None:
     inside = {page for _, files in listed() for page in files}
     articles = {page: article(page, inside) for page in inside}
     text = [str(articles[page]) for _, files in listed() for page in files]
-    with chromium() as browser:
-        tab = browser.new_page()
-        tab.set_default_timeout(600_000)
+    with chromium() as tab:
         printed(tab, pdf, [cover(), contents(articles, {}), *text])
         with pikepdf.open(pdf) as first:
             known = starts(first)
