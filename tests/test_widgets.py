@@ -469,6 +469,45 @@ def test_networks_in_the_page_are_those_of_python(node, maze, hidden, norm):
         np.testing.assert_allclose(got["at"], at, **near)
 
 
+RING = np.arange(16) * np.pi / 8
+TURNS = jnp.stack([jnp.cos(RING), jnp.sin(RING)], 1)
+
+
+def greedy_walk(critic, s, g, steps):
+    """Places on a walk that takes the best of 16 directions in the nine rooms."""
+    places, walls = [jnp.array(s)], jnp.asarray(ROOMS.walls)
+    for _ in range(steps):
+        f = critic(places[-1][None].repeat(16, 0), TURNS, jnp.array([g]))[:, 0]
+        places.append(move(walls, places[-1], TURNS[f.argmax()]))
+    return np.array(places)
+
+
+def test_greedy_walks_are_those_of_python(node):
+    critics, widget = critics_of(), explorer()
+    body = """
+      const critics = w.readCritics(model), cells = model.get("cells").map(String);
+      const free = ([x, y]) => cells.includes(String([y, x].map(Math.floor)));
+      return given.goals.map((g) => Object.values(critics).map((c) =>
+        w.greedyWalk(c, model.get("rules"), free, given.start, g)));
+    """
+    start, goals = [1.53, 1.46], [[10.5, 10.5], [6.2, 2.8], [2.4, 1.9], [1.2, 2.4]]
+    found, ends = node(widget, body, start=start, goals=goals), []
+    for g, walks in zip(goals, found, strict=True):
+        for critic, walk in zip(critics.values(), walks, strict=True):
+            places = greedy_walk(critic, start, g, len(walk["actions"]))
+            np.testing.assert_allclose(walk["places"], places, atol=1e-3)
+            reached = [bool(within_reach(p, np.array(g))) for p in places[1:]]
+            assert reached == [False] * (len(reached) - 1) + [walk["arrived"]]
+            gaps = np.linalg.norm(places[:-1] - places[-1], axis=1)
+            assert walk["again"] == (gaps.min() < 0.01)
+            assert walk["arrived"] or walk["again"] or len(reached) == 100
+            assert walk["left"] == pytest.approx(
+                np.linalg.norm(places[-1] - g), abs=1e-3
+            )
+            ends.append(walk["arrived"])
+    assert set(ends) == {True, False}
+
+
 @pytest.mark.parametrize("limit", [0.5, 3.0, 6.0])
 def test_planner_numbers(node, limit):
     widget = MAKE["planner"](limit=limit)
@@ -1263,48 +1302,28 @@ def test_representation_explorer_is_dragged(mount):
     assert page.errors == []
 
 
-RING = np.arange(16) * np.pi / 8
-TURNS = jnp.stack([jnp.cos(RING), jnp.sin(RING)], 1)
-
-
-def stride(critic, s, g):
-    """Where the best of 16 directions leads in the nine rooms."""
-    f = critic(s[None].repeat(16, 0), TURNS, g[None])[:, 0]
-    return move(jnp.asarray(ROOMS.walls), s, TURNS[f.argmax()])
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
-def test_a_greedy_walk_is_that_of_python(mount, motion):
-    critics, name = critics_of(), "representation-explorer"
-    s = jnp.array([1.5, 1.5])
-    near = move(jnp.asarray(ROOMS.walls), s.repeat(16).reshape(2, 16).T, TURNS)
-    goals = [jnp.array([10.5, 10.5])]  # and one that is a step away
-    goals += [g for g in near if within_reach(stride(critics["dot"], s, g), g)][:1]
-    assert len(goals) == 2
-    for goal in goals:
-        page = mount(
-            explorer(critics=critics, goal=goal.tolist()), reduced_motion=motion
-        )
-        plane = drawn(page, name, 2)
-        page.get_by_role("button", name="Walk greedily").click()
-        ended = f"document.querySelector('.crl-{name}').dataset.outcome"
-        page.wait_for_function(ended, timeout=60_000)
-        found = data(page, name)
-        trail = json.loads(found["trail"])
-        places = [s]
-        for _ in trail:
-            places.append(stride(critics["dot"], places[-1], goal))
-        trail.append(json.loads(found["state"]))
-        np.testing.assert_allclose(trail, places, atol=1e-3)
-        arrived = bool(within_reach(places[-1], goal))
-        assert arrived == ("It arrived" in found["outcome"])
-        gaps = np.linalg.norm(np.array(places[:-1]) - places[-1], axis=1)
-        assert arrived or len(trail) == 101 or gaps.min() < 0.01
-        assert drawn(page, name, 2) != plane
-        page.locator("input[value=l2]").check(force=True)
-        assert data(page, name)["trail"] == "[]"  # that walk was another critic's
-        assert page.errors == []
+def test_the_state_walks_greedily(mount, motion):
+    critics, name, goal = critics_of(), "representation-explorer", [2.4, 1.9]
+    s = [1.53, 1.46]
+    widget = explorer(critics=critics, state=s, goal=goal)
+    page = mount(widget, reduced_motion=motion)
+    plane = drawn(page, name, 2)
+    page.get_by_role("button", name="Walk greedily").click()
+    ended = f"document.querySelector('.crl-{name}').dataset.outcome"
+    page.wait_for_function(ended)
+    found = data(page, name)
+    trail = [*json.loads(found["trail"]), json.loads(found["state"])]
+    places = greedy_walk(critics["dot"], s, goal, len(trail) - 1)
+    np.testing.assert_allclose(trail, places, atol=1e-3)
+    how = "It arrived" if within_reach(places[-1], np.array(goal)) else "It gave up"
+    assert f"{how} after {len(trail) - 1} steps" in found["outcome"]
+    assert found["outcome"].strip() in page.locator(".crl-readout").inner_text()
+    assert drawn(page, name, 2) != plane
+    page.locator("input[value=l2]").check(force=True)
+    assert data(page, name)["trail"] == "[]"  # that walk was another critic's
+    assert page.errors == []
 
 
 def tap_at(canvas, share):

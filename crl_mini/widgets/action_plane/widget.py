@@ -68,7 +68,7 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         checks.one_of("task", task, TASKS)
         self.critic = rounded(critic)
         self.actors = {float(x): rounded(actors[x]) for x in sorted(actors)}
-        if [*self.actors][:: len(actors) - 1] != [0, 1]:
+        if not {0, 1} <= set(self.actors) <= {*np.clip(list(actors), 0, 1)}:
             raise ValueError(f"actors must have shares from 0 to 1; got {[*actors]}")
         checks.at_least("typical", typical, 1e-6)
         entries = TASKS[task].entries

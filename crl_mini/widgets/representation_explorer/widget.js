@@ -60,24 +60,39 @@ export function places(cells) {
 export const compass = [...Array(DIRECTIONS).keys()].map((k) =>
   [Math.cos, Math.sin].map((turn) => turn((2 * Math.PI * k) / DIRECTIONS)));
 
-/** Where an action leads, sliding along walls: `move` of crl_mini.envs.maze. */
+/** Where an action leads, sliding along walls: `move` of crl_mini.envs.maze, in its 32 bits. */
 export function moved({ step, substeps }, free, place, action) {
-  const at = [...place];
+  const at = place.map(Math.fround);
+  const part = action.map((x) => Math.fround(
+    Math.fround(clamp(x, -1, 1)) * Math.fround(step / substeps)));
   for (let k = 0; k < substeps; k++) {
     for (const axis of [0, 1]) {
       const from = at[axis];
-      at[axis] += clamp(action[axis], -1, 1) * (step / substeps);
+      at[axis] = Math.fround(from + part[axis]);
       if (!free(at)) at[axis] = from;
     }
   }
   return at;
 }
 
-/** Number of the direction that the critic likes best. */
-export function greedy(critic, s, g) {
-  const psi = critic.psi([g]), phi = critic.phi(compass.map(() => s), compass);
-  const f = compass.map((_, k) => critic.f(phi, psi, k, 0));
-  return f.indexOf(Math.max(...f));
+/**
+ * A walk that takes the best direction at each step, until it is at the goal, comes back to a
+ * place or is too long: its places, one more than its actions, and how it ended.
+ */
+export function greedyWalk(critic, rules, free, start, g) {
+  const far = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1]), psi = critic.psi([g]);
+  const places = [start], actions = [];
+  let arrived = false, again = false;
+  while (!arrived && !again && actions.length < LONGEST) {
+    const s = places.at(-1), phi = critic.phi(compass.map(() => s), compass);
+    const f = compass.map((_, k) => critic.f(phi, psi, k, 0));
+    actions.push(compass[f.indexOf(Math.max(...f))]);
+    const next = moved(rules, free, s, actions.at(-1));
+    arrived = far(next, g) < rules.radius;
+    again = places.some((p) => far(p, next) < 0.01);
+    places.push(next);
+  }
+  return { places, actions, arrived, again, left: far(places.at(-1), g) };
 }
 
 const NAMES = { dot: "dot", l2: "L2", cosine: "cosine" };
@@ -107,7 +122,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     critic.box = [0, 1].map((axis) => range(all.map((p) => p[axis])));
   }
   const rules = model.get("rules"); // step, substeps, radius of the point in the maze
-  let values, ends = [0, 0, 0], spots, begun, trail = [], halt, outcome = "";
+  let values, ends = [0, 0, 0], spots, begun, trail = [], halt, outcome = "", walked;
   const gone = () => { halt?.(); [halt, trail, outcome] = [undefined, [], ""]; walker.sync(); };
 
   function compute() {
@@ -189,33 +204,33 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
 
   // ---- a walk: at each step the best of all directions
   const walker = button("", () => {
-    if (halt) return gone();
+    const going = halt;
     gone();
-    if (still()) while (stride()) { /* all at once */ }
-    else halt = ticking(root, 6, stride);
-    walker.sync();
+    if (!going) begin();
   });
   walker.sync = () => { walker.textContent = halt ? "Stop" : "Walk greedily"; };
   walker.sync();
 
-  /** One step; false when the walk is over. */
-  function stride() {
-    const s = model.get("state"), g = model.get("goal"), critic = critics[model.get("energy")];
-    const action = compass[greedy(critic, s, g)], next = moved(rules, free, s, action);
-    const far = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1]);
-    trail.push({ place: s, at: critic.project(critic.phi([s], [action]), 0) });
-    const left = far(next, g), steps = trail.length;
-    const again = trail.some(({ place: p }) => far(p, next) < 0.01);
-    if (left < rules.radius) outcome = `It arrived after ${steps} steps. `;
-    else if (again || steps === LONGEST) {
-      outcome = `It gave up after ${steps} steps, ${fixed(left, 1)} cells from the goal` +
-        `${again ? ": it comes back to where it was" : ""}. `;
-    }
-    if (outcome) halt = halt?.();
-    put(model, { state: next, action });
+  function begin() {
+    const critic = critics[model.get("energy")];
+    const plan = greedyWalk(critic, rules, free, model.get("state"), model.get("goal"));
+    const { places, actions } = plan, steps = actions.length;
+    const phi = critic.phi(places.slice(0, -1), actions);
+    const step = (k) => { // k steps are done
+      trail = actions.slice(0, k).map((_, i) => ({ place: places[i], at: critic.project(phi, i) }));
+      if (k === steps) [halt, outcome] = [halt?.(), ending(plan, steps)];
+      put(model, { state: places[k], action: actions[k - 1] });
+      return k < steps;
+    };
+    let done = 0;
+    walked = model.get("energy");
+    if (still()) step(steps);
+    else halt = ticking(root, 6, () => step(++done));
     walker.sync();
-    return !outcome;
   }
+  const ending = ({ arrived, again, left }, steps) => (arrived ? `It arrived after ${steps} steps. `
+    : `It gave up after ${steps} steps, ${fixed(left, 1)} cells from the goal` +
+      `${again ? ": it comes back to where it was" : ""}. `);
 
   // ---- the plane
   const plane = picture("aspect-ratio: 1", (context, width, height, colour) => {
@@ -245,13 +260,11 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
       `directions is ${way}: f = ${fixed(spots.top, 3)}.`;
   }
 
-  const energy = choice(model, "energy", "Energy", Object.fromEntries(
-    model.get("energies").map((name) => [name, NAMES[name]])));
-  energy.addEventListener("change", gone);
   return {
     view: [canvas, colourBar(() => ends), plane],
     controls: [
-      energy,
+      choice(model, "energy", "Energy", Object.fromEntries(
+        model.get("energies").map((name) => [name, NAMES[name]]))),
       choice(model, "over", "Colours", { goals: "f(s, a, ·)", states: "f(·, a, g)" }),
       choice(model, "moved", "Arrow keys move", { state: "s", action: "a", goal: "g" }),
       h("div", { class: "crl-buttons" }, walker),
@@ -264,6 +277,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
       "In this plane, lengths mean nothing for the dot product.",
     update() {
       begun = performance.now();
+      if (trail.length && model.get("energy") !== walked) gone(); // it followed another critic
       compute();
       tell();
       const { textContent } = said;
