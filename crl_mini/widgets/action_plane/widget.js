@@ -156,7 +156,8 @@ export default widget("action-plane", ["state", "goal", "share", "moved"], (mode
     const by = 255 / Math.max(ends.high - ends.low, 1e-9);
     view.values.forEach((f, k) => {
       const row = GRID - 1 - Math.floor(k / GRID); // y grows upwards
-      image.data.set([...RAMP[Math.round(Math.max(f - ends.low, 0) * by)], 255], 4 * (row * GRID + (k % GRID)));
+      const shade = RAMP[Math.round(Math.max(f - ends.low, 0) * by)];
+      image.data.set([...shade, 255], 4 * (row * GRID + (k % GRID)));
     });
     dots.putImageData(image, 0, 0);
     context.imageSmoothingEnabled = true;

@@ -241,7 +241,8 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     links.forEach(([i, j]) =>
       line(context, [at(critic.map[i]), at(critic.map[j])], colour("line"), { width: 1 }));
     critic.map.forEach((p) => disc(context, ...at(p), 2.5, colour("soft")));
-    if (trail.length) line(context, [...trail.map((one) => one.at), phi[0]].map(at), colour("mark"));
+    const path = [...trail.map((one) => one.at), phi[0]].map(at);
+    if (trail.length) line(context, path, colour("mark"));
     line(context, [...phi.slice(1), phi[1]].map(at), colour("blue"), { width: 2 });
     line(context, [at(phi[0]), at(goal)], colour("mark"), { width: 1.5, dash: [4, 4] });
     star(context, ...at(goal), 10, colour("mark"));
