@@ -98,7 +98,7 @@ def article(page: str, inside: set[str]) -> BeautifulSoup:
     """
     content = read(page).select_one("article.bd-article")
     stills(content, f"{pages()}{page}.html")
-    for node in content.select("script, .headerlink, details.hide"):
+    for node in content.select("script, template, .headerlink, details.hide"):
         node.decompose()
     for fold in content.select("details"):
         fold["open"] = ""

@@ -340,6 +340,43 @@ def test_an_assertion_is_behind_a_mark(book, page_factory):
     assert "assert" in fold.locator("pre").inner_text()
 
 
+@pytest.mark.browser
+def test_terms_sources_and_symbols_of_the_text_say_what_they_are(book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/appendix/refresher.html")
+    settle(tab)
+    term = tab.locator("a[href$='#term-behavioural-cloning']").first
+    term.focus()  # the keyboard gets there, too
+    tip = tab.locator(".notation-tip")
+    assert "Learning to repeat the actions in the data" in tip.inner_text()
+    assert term.get_attribute("aria-describedby") == tip.get_attribute("id")
+    tab.keyboard.press("Escape")
+    assert not tip.is_visible()
+    tab.locator("a[href$='#term-discount']").first.hover()
+    tip.locator("mjx-container").first.wait_for()  # its mathematics is set
+    assert tab.evaluate(RAW_MATHS) == []
+    tip.hover()
+    assert "between 0 and 1" in tip.inner_text()  # it stays under the pointer
+    source = tab.locator("a[href*='references.html#']").first
+    source.hover()
+    assert "Scott Fujimoto" in tip.inner_text()
+    assert source.get_attribute("title") is None  # or the browser would show it, too
+    tab.locator("p mjx-container mjx-mi:has(> .mjx-c1D6FE)").first.hover()  # gamma
+    assert symbols(tab, ".notation-tip") == ["gamma"]
+    assert tab.errors == []
+
+
+@pytest.mark.browser
+def test_every_link_to_the_glossary_has_its_entry_in_the_page(book):
+    for path in built(book):
+        text = path.read_text()
+        entries = re.findall(r'<template data-term="([^"]+)"', text)
+        assert sorted(entries) == sorted(
+            set(re.findall(r'href="[^"#]*#(term-[^"]+)"', text))
+        )
+        weight = sum(map(len, re.findall(r"<template.*?</template>", text, re.S)))
+        assert weight < 20_000, path.name
+
+
 FOLDS = """() => document.querySelectorAll(
   "details:not([open], .notation-card), .toggle-hidden").length"""
 BUTTONS = """() => [...document.querySelectorAll(

@@ -24,7 +24,7 @@ from scipy import optimize, stats
 from crl_mini import widgets
 from crl_mini.actor import Actor
 from crl_mini.critic import ENERGIES, Critic
-from crl_mini.envs.maze import GridMaze, PointMazeVector
+from crl_mini.envs.maze import GridMaze, PointMazeVector, move, within_reach
 from crl_mini.envs.tabletop import TASKS
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.measure import occupancy, planning, statistics
@@ -67,12 +67,16 @@ def explorer(maze="NineRooms", critics=None, **kwargs):
 
 
 def tabletop_networks(task="BinPick", hidden=(16, 16), layer_norm=True, energy="l2"):
-    """A fresh critic and two actors, with biases, norms and scales of their own."""
+    """A fresh critic and three actors, with biases, norms and scales of their own."""
     low, high = TASKS[task].bounds
     place, hand = Spec.of(spaces.Box(low, high)), Spec.of(spaces.Box(-1, 1, (4,)))
     sizes = {"hidden": hidden, "layer_norm": layer_norm}
     critic = Critic(place, hand, energy=energy, repr_dim=6, rngs=nnx.Rngs(0), **sizes)
-    actors = {x: Actor(place, hand, rngs=nnx.Rngs(ord(x)), **sizes) for x in "ab"}
+    shares = (0.0, 0.25, 1.0)
+    actors = {
+        x: Actor(place, hand, rngs=nnx.Rngs(k + 1), **sizes)
+        for k, x in enumerate(shares)
+    }
     rng = np.random.default_rng(0)
     for x in jax.tree.leaves(
         (critic, actors), is_leaf=lambda x: isinstance(x, nnx.Param)
@@ -93,7 +97,7 @@ AT = {  # hand, opening and, on the table, a block
 def action_plane(task="BinPick", networks=None, **kwargs):
     s, g = AT[task]
     networks = tabletop_networks(task) if networks is None else networks
-    kwargs = {"state": s, "goal": g} | kwargs
+    kwargs = {"state": s, "goal": g, "typical": 3.0} | kwargs
     return widgets.ActionPlane(*networks, task, **kwargs)
 
 
@@ -466,6 +470,45 @@ def test_networks_in_the_page_are_those_of_python(node, maze, hidden, norm):
         np.testing.assert_allclose(got["at"], at, **near)
 
 
+RING = np.arange(16) * np.pi / 8
+TURNS = jnp.stack([jnp.cos(RING), jnp.sin(RING)], 1)
+
+
+def greedy_walk(critic, s, g, steps):
+    """Places on a walk that takes the best of 16 directions in the nine rooms."""
+    places, walls = [jnp.array(s)], jnp.asarray(ROOMS.walls)
+    for _ in range(steps):
+        f = critic(places[-1][None].repeat(16, 0), TURNS, jnp.array([g]))[:, 0]
+        places.append(move(walls, places[-1], TURNS[f.argmax()]))
+    return np.array(places)
+
+
+def test_greedy_walks_are_those_of_python(node):
+    critics, widget = critics_of(), explorer()
+    body = """
+      const critics = w.readCritics(model), cells = model.get("cells").map(String);
+      const free = ([x, y]) => cells.includes(String([y, x].map(Math.floor)));
+      return given.goals.map((g) => Object.values(critics).map((c) =>
+        w.greedyWalk(c, model.get("rules"), free, given.start, g)));
+    """
+    start, goals = [1.53, 1.46], [[10.5, 10.5], [6.2, 2.8], [2.4, 1.9], [1.2, 2.4]]
+    found, ends = node(widget, body, start=start, goals=goals), []
+    for g, walks in zip(goals, found, strict=True):
+        for critic, walk in zip(critics.values(), walks, strict=True):
+            places = greedy_walk(critic, start, g, len(walk["actions"]))
+            np.testing.assert_allclose(walk["places"], places, atol=1e-3)
+            reached = [bool(within_reach(p, np.array(g))) for p in places[1:]]
+            assert reached == [False] * (len(reached) - 1) + [walk["arrived"]]
+            gaps = np.linalg.norm(places[:-1] - places[-1], axis=1)
+            assert walk["again"] == (gaps.min() < 0.01)
+            assert walk["arrived"] or walk["again"] or len(reached) == 100
+            assert walk["left"] == pytest.approx(
+                np.linalg.norm(places[-1] - g), abs=1e-3
+            )
+            ends.append(walk["arrived"])
+    assert set(ends) == {True, False}
+
+
 @pytest.mark.parametrize("limit", [0.5, 3.0, 6.0])
 def test_planner_numbers(node, limit):
     widget = MAKE["planner"](limit=limit)
@@ -596,19 +639,22 @@ def told(widget):
 
 
 @pytest.mark.parametrize(
-    ("task", "energy", "hidden", "norm"),
+    ("task", "energy", "hidden", "norm", "share"),
     [
-        ("BinPick", "l2", (16, 16), True),
-        ("Reach", "cosine", (9,), False),
-        ("Reach", "dot", (12, 7), True),
+        ("BinPick", "l2", (16, 16), True, 0.0),
+        ("Reach", "cosine", (9,), False, 0.25),
+        ("Reach", "dot", (12, 7), True, 0.6),
+        ("BinPick", "l2", (9,), True, 1.0),
     ],
 )
-def test_action_plane_in_the_page_is_that_of_python(node, task, energy, hidden, norm):
+def test_action_plane_in_the_page_is_that_of_python(
+    node, task, energy, hidden, norm, share
+):
     critic, actors = tabletop_networks(task, hidden, norm, energy)
-    widget = action_plane(task, (critic, actors), actor="b")
+    widget = action_plane(task, (critic, actors), share=share)
     body = """
       const n = w.readNetworks(model), at = [model.get("state"), model.get("goal")];
-      return { ...w.slice(n, model.get("actor"), ...at), plane: w.plane };
+      return { ...w.slice(n, model.get("share"), ...at), plane: w.plane };
     """
     found = node(widget, body)
     values, mean, std, here = told(widget)
@@ -619,10 +665,24 @@ def test_action_plane_in_the_page_is_that_of_python(node, task, energy, hidden, 
     np.testing.assert_allclose(found["mode"], np.tanh(mean), **near)
     assert found["here"] == pytest.approx(here, abs=1e-4)
     s, g = (jnp.array([x], jnp.float32) for x in AT[task])
-    for (x, y), f in zip(found["plane"][::47], found["values"][::47], strict=True):
-        a = jnp.array([[x, y, *np.tanh(mean)[2:]]])
-        assert float(critic(s, a, g)[0, 0]) == pytest.approx(f, abs=0.02)  # unrounded
-    assert float(actors["b"](s, g)[0][0, 0]) == pytest.approx(mean[0], abs=0.01)
+    rest, (s, g) = np.tanh(mean)[2:], (jnp.array([x], jnp.float32) for x in AT[task])
+    ends = actors[1.0](s, g)
+    for (x, y), got in zip(found["plane"][::47], found["values"][::47], strict=True):
+        a = jnp.array([[x, y, *rest]], jnp.float32)
+        f, cloned = critic(s, a, g)[0, 0], actors[1.0].log_prob(a, *ends)[0]
+        climbed = (1 - share) * float(f) / 3 + share * float(cloned)
+        assert climbed == pytest.approx(got, abs=0.05, rel=0.01)  # unrounded networks
+    if share in actors:
+        assert float(actors[share](s, g)[0][0, 0]) == pytest.approx(mean[0], abs=0.01)
+    else:  # between 0.25 and 1
+        two = [float(actors[x](s, g)[0][0, 0]) for x in (0.25, 1.0)]
+        assert np.interp(share, (0.25, 1), two) == pytest.approx(mean[0], abs=0.01)
+
+
+def test_tails_of_the_normal_distribution(node):
+    x = np.linspace(-30, 6, 73)
+    found = node(MAKE["action-plane"](), "return given.x.map(w.logNdtr)", x=x.tolist())
+    np.testing.assert_allclose(found, stats.norm.logcdf(x), rtol=1e-6, atol=2e-7)
 
 
 def test_half_precision_is_read_as_numpy_reads_it(node):
@@ -1243,6 +1303,30 @@ def test_representation_explorer_is_dragged(mount):
     assert page.errors == []
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_state_walks_greedily(mount, motion):
+    critics, name, goal = critics_of(), "representation-explorer", [2.4, 1.9]
+    s = [1.53, 1.46]
+    widget = explorer(critics=critics, state=s, goal=goal)
+    page = mount(widget, reduced_motion=motion)
+    plane = drawn(page, name, 2)
+    page.get_by_role("button", name="Walk greedily").click()
+    ended = f"document.querySelector('.crl-{name}').dataset.outcome"
+    page.wait_for_function(ended)
+    found = data(page, name)
+    trail = [*json.loads(found["trail"]), json.loads(found["state"])]
+    places = greedy_walk(critics["dot"], s, goal, len(trail) - 1)
+    np.testing.assert_allclose(trail, places, atol=1e-3)
+    how = "It arrived" if within_reach(places[-1], np.array(goal)) else "It gave up"
+    assert f"{how} after {len(trail) - 1} steps" in found["outcome"]
+    assert found["outcome"].strip() in page.locator(".crl-readout").inner_text()
+    assert drawn(page, name, 2) != plane
+    page.locator("input[value=l2]").check(force=True)
+    assert data(page, name)["trail"] == "[]"  # that walk was another critic's
+    assert page.errors == []
+
+
 def tap_at(canvas, share):
     box = canvas.bounding_box()
     return box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"]
@@ -1364,6 +1448,7 @@ def test_action_plane_is_dragged(mount):
         assert float(found["f"]) == pytest.approx(here, abs=1e-3)
         assert float(found["top"]) == pytest.approx(values.max(), abs=1e-3)
         assert values[int(found["best"])] == pytest.approx(values.max(), abs=1e-3)
+        assert f"β = {widget.share:.2f}" in page.locator(".crl-readout").inner_text()
         times.append(float(found["milliseconds"]))
 
     says((-0.05, 0.02), (0.08, 0.06))
@@ -1384,8 +1469,13 @@ def test_action_plane_is_dragged(mount):
     for _ in range(8):
         canvas.press("ArrowLeft")
     says((0.01, 0.08), (x_0, -0.1))  # it stays within the bounds
-    page.locator("input[value=b]").check(force=True)
-    widget.actor = "b"
+    before = drawn(page, name)
+    page.get_by_label("share of cloning").press("End")
+    widget.share = 1.0
+    says((0.01, 0.08), (x_0, -0.1))
+    assert drawn(page, name) != before
+    page.get_by_label("share of cloning").press("ArrowLeft")
+    widget.share = 0.99
     says((0.01, 0.08), (x_0, -0.1))
     assert min(times[-3:]) < DRAWN
 
@@ -1699,7 +1789,7 @@ def test_traits_round_trip(name):
         },
         "action-plane": {
             **{"state": AT["BinPick"][1], "goal": AT["BinPick"][0]},
-            **{"actor": "b", "moved": "state"},
+            **{"share": 0.4, "moved": "state"},
         },
         "rollout-player": {"rollout": 2, "goal": 1, "t": MOMENTS},
         "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
@@ -1779,18 +1869,22 @@ BAD = {
     ),
     "state must have shape": lambda: action_plane(state=[0.0, 0.0]),
     "goal must lie within": lambda: action_plane(goal=[1.0] * 7),
-    "actor must be one of a, b": lambda: action_plane(actor="c"),
+    "share must lie in .0, 1.": lambda: action_plane(share=1.5),
+    "typical must be at least": lambda: action_plane(typical=0.0),
+    "actors must have shares from 0 to 1": lambda: action_plane(
+        networks=(tabletop_networks()[0], {0.5: tabletop_networks()[1][0.25]})
+    ),
     "moved must be one of goal": lambda: action_plane(moved="action"),
     "task must be one of Reach": lambda: widgets.ActionPlane(
-        *tabletop_networks(), "Lift", *AT["BinPick"]
+        *tabletop_networks(), "Lift", *AT["BinPick"], 1.0
     ),
     "'critic' must be a network for states of Reach": lambda: action_plane(
         "Reach", tabletop_networks("BinPick")
     ),
-    "'b' must be a network": lambda: action_plane(
+    "'1.0' must be a network": lambda: action_plane(
         networks=(
             tabletop_networks()[0],
-            tabletop_networks()[1] | {"b": tabletop_networks(hidden=(8,))[1]["b"]},
+            tabletop_networks()[1] | {1.0: tabletop_networks(hidden=(8,))[1][1.0]},
         )
     ),
     "number of weights allowed": lambda: action_plane(

@@ -4,8 +4,7 @@ const again = () => setTimeout(() => dispatchEvent(new Event("resize")));
 addEventListener("toggle", again, true);
 addEventListener("click", (event) => event.target.closest?.(".admonition") && again());
 
-// A symbol in a displayed equation tells what it means: the rows of the notation card
-// that begin with it. The first row lists several symbols, the others one each.
+// A symbol tells what it means: the rows of the notation card that begin with it. The first row lists several symbols, the others one each.
 const glyph = (mi) => mi.firstElementChild?.classList[0];
 function meanings() {
   const found = new Map();
@@ -18,28 +17,63 @@ function meanings() {
   return found;
 }
 
-const tip = document.createElement("div");
-tip.className = "notation-tip";
-tip.hidden = true;
+// What is under the pointer or has the focus, and what can be said about it: of a symbol
+// its rows, of a term its entry in the glossary, of a source its line in the references,
+// which the link brings as its title.
 let known;
-addEventListener("pointerover", (event) => {
-  const mi = event.target.closest?.("mjx-container[display] mjx-mi");
-  known ??= mi && meanings();
-  const rows = mi ? known.get(glyph(mi)) : undefined;
-  tip.hidden = !rows;
-  if (!rows) return;
-  const table = document.createElement("table");
-  table.append(...rows.map((row) => row.cloneNode(true)));
-  tip.replaceChildren(table);
-  document.body.append(tip);
-  const at = mi.getBoundingClientRect();
+function about(target) {
+  const mi = target.closest?.(".bd-content mjx-container mjx-mi");
+  if (mi && !mi.closest(".notation-card")) {
+    const rows = (known ??= meanings()).get(glyph(mi));
+    if (!rows) return;
+    const table = document.createElement("table");
+    table.append(...rows.map((row) => row.cloneNode(true)));
+    return [mi, table];
+  }
+  const link = target.closest?.("a.reference.internal");
+  const [, page, name] = link?.getAttribute("href").match(/([^/]*)#(.+)$/) ?? [];
+  const entry = name && document.querySelector(`template[data-term="${CSS.escape(name)}"]`);
+  if (entry) return [link, entry.content.cloneNode(true)];
+  if (page !== "references.html" || !(link.title || link.dataset.source)) return;
+  link.dataset.source ??= link.title;
+  link.removeAttribute("title"); // or the browser shows it, too
+  return [link, link.dataset.source];
+}
+
+const tip = document.createElement("div");
+Object.assign(tip, { className: "notation-tip", id: "tip", role: "tooltip", hidden: true });
+let asked;
+function hide() {
+  tip.hidden = true;
+  asked?.removeAttribute("aria-describedby");
+  asked = undefined;
+}
+function place() {
+  if (!asked) return;
+  const at = asked.getClientRects()[0];
   const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
   tip.style.left = `${Math.max(8, left) + scrollX}px`;
-  tip.style.top = `${at.bottom + 6 + scrollY}px`;
-});
+  tip.style.top = `${at.bottom + scrollY}px`;
+}
+function tell({ target }) {
+  if (target === tip || tip.contains(target)) return; // it stays while the pointer is on it
+  const [at, content] = about(target) ?? [];
+  if (at === asked) return;
+  hide();
+  if (!at) return;
+  asked = at;
+  tip.replaceChildren(content);
+  tip.hidden = false;
+  document.body.append(tip);
+  if (at.matches("a")) at.setAttribute("aria-describedby", "tip");
+  place();
+  if (tip.querySelector("span.math")) window.MathJax?.typesetPromise?.([tip]).then(place);
+}
+addEventListener("pointerover", tell);
+addEventListener("focusin", tell);
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  tip.hidden = true;
+  hide();
   document.querySelector(".notation-card")?.removeAttribute("open");
 });
 

@@ -38,10 +38,15 @@ def action_plane(
     Rows set entry 1 of the action and columns entry 0, from -1 to 1; the other entries
     are those of `a`.
     """
+    actions = actions_around(a, n)
+    return critic(jnp.tile(s, (n * n, 1)), actions, g[None]).reshape(n, n)
+
+
+def actions_around(a: Float[Array, " A"], n: int = 21) -> Float[Array, "n2 A"]:
+    """The grid of `action_plane`, row by row."""
     ticks = jnp.linspace(-1, 1, n)
     y, x = (part.ravel() for part in jnp.meshgrid(ticks, ticks, indexing="ij"))
-    actions = jnp.tile(a, (n * n, 1)).at[:, :2].set(jnp.stack([x, y], 1))
-    return critic(jnp.tile(s, (n * n, 1)), actions, g[None]).reshape(n, n)
+    return jnp.tile(a, (n * n, 1)).at[:, :2].set(jnp.stack([x, y], 1))
 
 
 def weighted_correlation(

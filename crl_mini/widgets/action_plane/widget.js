@@ -1,9 +1,12 @@
-// The plane of actions (dx, dy): a critic's colours, and an actor's Gaussian on them.
+// The plane of actions (dx, dy): what an actor climbs as colours, and its Gaussian on them.
 
 const GRID = 21; // actions along each side of the plane
 const EDGE = 1 + 1 / (GRID - 1); // the plane extends half a step beyond its actions
 const REACH = 0.05; // metres, within which a press takes a marker
 const NUDGE = 0.01; // metres that an arrow key moves
+const BLOCK = "rgb(240 227 66)"; // its colour in the tabletop's pictures
+const INSIDE = 0.999; // actions beyond it count as clipped: EDGE of crl_mini.actor
+const SPAN = 2; // nats below the top, where the colours end
 const ARROW = 0.05; // metres, length of the arrow of an action of length one
 
 /** The actions (x, y) of the plane, row by row, y growing. */
@@ -24,8 +27,8 @@ export function readNetworks(model) {
   };
   const sizes = model.get("sizes"), D = sizes.at(-1);
   const towers = [S + A, S].map((dIn) => next(dIn, sizes));
-  const actors = Object.fromEntries(model.get("names").map((name) =>
-    [name, next(2 * S, model.get("actor_sizes"))]));
+  const shares = model.get("shares");
+  const actors = shares.map(() => next(2 * S, model.get("actor_sizes")));
   const [lowest, highest] = model.get("log_std");
   return {
     /** f(s, a, g) of one state and goal, for each of a list of actions. */
@@ -36,24 +39,58 @@ export function readNetworks(model) {
       return Float64Array.from(actions, (_, k) =>
         model.get("scale") * energy(phi, psi, k, 0, D) + model.get("bias"));
     },
-    /** The Gaussian of an actor before tanh: mean and standard deviation. */
-    gaussian(name, s, g) {
-      const out = [...forward(actors[name], Float64Array.from([...scaled(s), ...scaled(g)]), 1)];
+    /** The Gaussian before tanh of actor number k: mean and standard deviation. */
+    gaussian(k, s, g) {
+      const out = [...forward(actors[k], Float64Array.from([...scaled(s), ...scaled(g)]), 1)];
       return { mean: out.slice(0, A),
         std: out.slice(A).map((x) => Math.exp(clamp(x, lowest, highest))) };
     },
+    /** The same for any share: on the straight line between those of two trained actors. */
+    between(share, s, g) {
+      const k = Math.max(1, shares.findIndex((x) => x >= share));
+      const by = (share - shares[k - 1]) / (shares[k] - shares[k - 1]);
+      const [a, b] = [k - 1, k].map((i) => this.gaussian(i, s, g));
+      const mix = (name) => a[name].map((x, i) => x + by * (b[name][i] - x));
+      return { mean: mix("mean"), std: mix("std") };
+    },
+    clone: shares.length - 1,
+    typical: model.get("typical"),
   };
 }
 
-/** f over the plane; the other entries are those of the actor's mode. */
-export function slice(networks, name, s, g) {
-  const { mean, std } = networks.gaussian(name, s, g), mode = mean.map(Math.tanh);
-  const rest = mode.slice(2);
-  const [here, ...values] = networks.f(s, [mode, ...plane.map((a) => [...a, ...rest])], g);
+/** Logarithm of the normal distribution function, to 1e-7 (Chebyshev fit of erfc). */
+export function logNdtr(x) {
+  const z = Math.abs(x) / Math.SQRT2, t = 1 / (1 + z / 2);
+  const fit = [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806,
+    0.09678418, 0.37409196, 1.00002368, -1.26551223].reduce((total, c) => total * t + c, 0);
+  const tail = Math.log(t / 2) + fit - z * z;
+  return x < 0 ? tail : Math.log1p(-Math.exp(tail));
+}
+
+/** log pi of an action in [-1, 1]^A; entries beyond the edge stand for the whole tail. */
+export function logProb({ mean, std }, a) {
+  return sum(a.map((x, i) => {
+    if (Math.abs(x) >= INSIDE) {
+      const beyond = (Math.sign(x) * mean[i] - Math.atanh(INSIDE)) / std[i];
+      return logNdtr(beyond) - Math.log1p(-INSIDE);
+    }
+    const z = (Math.atanh(x) - mean[i]) / std[i];
+    return -0.5 * z * z - Math.log(std[i]) - 0.5 * Math.log(2 * Math.PI) - Math.log1p(-x * x);
+  }));
+}
+
+/** What an actor of this share climbs over the plane, cut at its own mode; f at the mode. */
+export function slice(networks, share, s, g) {
+  const { mean, std } = networks.between(share, s, g), mode = mean.map(Math.tanh);
+  const actions = plane.map((a) => [...a, ...mode.slice(2)]);
+  const [here, ...f] = networks.f(s, [mode, ...actions], g);
+  const clone = networks.gaussian(networks.clone, s, g);
+  const values = f.map((x, k) => ((1 - share) * x) / networks.typical +
+    (share && share * logProb(clone, actions[k])));
   return { mean, std, mode, here, values };
 }
 
-export default widget("action-plane", ["state", "goal", "actor", "moved"], (model, root) => {
+export default widget("action-plane", ["state", "goal", "share", "moved"], (model, root) => {
   const networks = readNetworks(model), block = model.get("block"), said = readout();
   const low = model.get("low"), high = model.get("high");
   let view, best, ends = [0, 0, 0], begun;
@@ -85,8 +122,9 @@ export default widget("action-plane", ["state", "goal", "actor", "moved"], (mode
     const hand = place("state"), tip = hand.map((x, i) => x + ARROW * view.mode[i]);
     if (block) {
       const [x, y] = onScreen(model.get("state").slice(block, block + 2)), side = 0.04 * unit;
-      context.fillStyle = colour("green");
+      Object.assign(context, { fillStyle: BLOCK, strokeStyle: "#14181d", lineWidth: 1 });
       context.fillRect(x - side / 2, y - side / 2, side, side);
+      context.strokeRect(x - side / 2, y - side / 2, side, side);
     }
     star(context, ...onScreen(place("goal")), 12, colour("mark"));
     line(context, [onScreen(hand), onScreen(tip)], colour("blue"), { width: 3 });
@@ -118,7 +156,8 @@ export default widget("action-plane", ["state", "goal", "actor", "moved"], (mode
     const by = 255 / Math.max(ends.high - ends.low, 1e-9);
     view.values.forEach((f, k) => {
       const row = GRID - 1 - Math.floor(k / GRID); // y grows upwards
-      image.data.set([...RAMP[Math.round((f - ends.low) * by)], 255], 4 * (row * GRID + (k % GRID)));
+      const shade = RAMP[Math.round(Math.max(f - ends.low, 0) * by)];
+      image.data.set([...shade, 255], 4 * (row * GRID + (k % GRID)));
     });
     dots.putImageData(image, 0, 0);
     context.imageSmoothingEnabled = true;
@@ -157,27 +196,29 @@ export default widget("action-plane", ["state", "goal", "actor", "moved"], (mode
     view: [heat, colourBar(() => ends)],
     controls: [
       table,
-      choice(model, "actor", "Actor",
-        Object.fromEntries(model.get("names").map((name) => [name, name]))),
+      slider(model, "share", "share of cloning, β", { min: 0, max: 1, step: 0.01,
+        show: (x) => `${fixed(x, 2)}${model.get("shares").includes(x) ? " (trained)" : ""}` }),
       choice(model, "moved", "Arrow keys move", { goal: "goal", state: "hand" }),
       said,
     ],
     caption: "Drag the star (goal) or the disc (hand), or focus the table and press the arrow " +
-      "keys. Colours: f(s, a, g) over dx and dy, the other entries at the actor's mode. " +
-      "White: the mode and the outlines at one and two standard deviations, after tanh. " +
-      "Cross: the action that the critic likes best in this plane.",
+      "keys; yellow: the block. Colours: what the actor climbs, (1 − β) f / mean |f| + β log π " +
+      "of the cloned actor, over dx and dy, the other entries at the actor's mode. White: the " +
+      "mode and the outlines at one and two standard deviations, after tanh; trained at β = " +
+      `${model.get("shares").join(", ")}, on straight lines between. Cross: the top of the plane.`,
     update() {
       begun = performance.now();
-      view = slice(networks, model.get("actor"), model.get("state"), model.get("goal"));
-      const [bottom, top] = range(view.values);
+      const share = model.get("share");
+      view = slice(networks, share, model.get("state"), model.get("goal"));
+      const [bottom, top] = range(view.values), low_ = Math.max(bottom, top - SPAN);
       best = view.values.indexOf(top);
-      ends = [bottom, (bottom + top) / 2, top].map((x) => fixed(x, 1));
-      Object.assign(ends, { low: bottom, high: top });
+      ends = [low_, (low_ + top) / 2, top].map((x) => fixed(x, 1));
+      Object.assign(ends, { low: low_, high: top });
       said.textContent = `Mode (dx, dy, dz, gripper) ${vector(view.mode)}: ` +
-        `f = ${fixed(view.here, 2)}. Best of the plane: (dx, dy) ${vector(plane[best])}, ` +
-        `f = ${fixed(top, 2)}.`;
+        `f = ${fixed(view.here, 2)}. Best of the plane for β = ${fixed(share, 2)}: ` +
+        `(dx, dy) ${vector(plane[best])}.`;
       const hand = place("state"), goal = place("goal");
-      heat.say(`Plane of actions coloured by the critic. ${said.textContent}`);
+      heat.say(`Plane of actions coloured by what the actor climbs. ${said.textContent}`);
       table.say(`Table from above. Hand at ${vector(hand)}, goal at ${vector(goal)}, in metres.`);
       Object.assign(root.dataset, { f: view.here, top, low: bottom, best,
         mode: JSON.stringify(view.mode), mean: JSON.stringify(view.mean),

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import traitlets
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from crl_mini import checks
-from crl_mini.actor import LOG_STD, Actor
+from crl_mini.actor import LOG_STD, Actor, clipped_log_prob
 from crl_mini.critic import Critic
 from crl_mini.envs.tabletop import TASKS
 from crl_mini.figures.plots import action_planes
-from crl_mini.measure.critics import action_plane
-from crl_mini.widgets.base import Name, Widget, layers_of, named
+from crl_mini.measure.critics import action_plane, actions_around
+from crl_mini.widgets.base import Name, Real, Widget, layers_of, named, within
 
 LARGEST = 300_000  # weights, at two bytes each
 
@@ -25,15 +26,16 @@ def rounded(network):
 
 
 class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
-    """Plane of actions (dx, dy), coloured by a critic, with an actor's Gaussian on it.
+    """Plane of actions (dx, dy), coloured by what an actor climbs, with its Gaussian.
 
-    `critic` takes states of the tabletop task `task`; `actors` maps names to actors of
-    the same task, all of one architecture; a name that is a whole number would lose its
-    place in the row of buttons. `state` and `goal` are states of that task, in metres;
-    `actor` is one of the names (the first unless given); the arrow keys move `moved`,
-    "goal" or "state". The networks have at most 300,000 weights and are shipped in half
-    precision: the attributes `critic` and `actors` hold the rounded networks. Raises
-    ``ValueError`` for anything else.
+    `critic` takes states of the tabletop task `task`; `actors` maps shares of cloning,
+    from 0 to 1, to actors of the same task, all of one architecture. `share` is the one
+    shown: between two trained ones lies a straight line between their Gaussians. The
+    colours are (1 - share) f / `typical` + share log pi of the last actor, where
+    `typical` is the mean of abs(f) in training. `state` and `goal` are states of that
+    task, in metres; the arrow keys move `moved`, "goal" or "state". The networks have
+    at most 300,000 weights and are shipped in half precision: the attributes `critic`
+    and `actors` hold the rounded networks. Raises ``ValueError`` for anything else.
     """
 
     weights = traitlets.Bytes().tag(sync=True)  # float16: phi, psi, then the actors
@@ -46,25 +48,29 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
     log_std = traitlets.List(list(LOG_STD)).tag(sync=True)  # its bounds
     low, high = (traitlets.List().tag(sync=True) for _ in range(2))  # of a state
     block = traitlets.Int(0).tag(sync=True)  # where the block's place begins, or 0
-    names = traitlets.List().tag(sync=True)
+    shares = traitlets.List().tag(sync=True)  # of the actors, from 0 to 1
+    typical = traitlets.Float().tag(sync=True)
     state = traitlets.List().tag(sync=True)
     goal = traitlets.List().tag(sync=True)
-    actor = traitlets.Unicode().tag(sync=True)
+    share = Real(0.0, within(0, 1))
     moved = Name("goal", named("goal", "state"))
 
     def __init__(
         self,
         critic: Critic,
-        actors: Mapping[str, Actor],
+        actors: Mapping[float, Actor],
         task: str,
         state: np.ndarray | list[float],
         goal: np.ndarray | list[float],
-        actor: str | None = None,
+        typical: float,
         **kwargs,
     ):
         checks.one_of("task", task, TASKS)
         self.critic = rounded(critic)
-        self.actors = {name: rounded(one) for name, one in actors.items()}
+        self.actors = {float(x): rounded(actors[x]) for x in sorted(actors)}
+        if not {0, 1} <= set(self.actors) <= {*np.clip(list(actors), 0, 1)}:
+            raise ValueError(f"actors must have shares from 0 to 1; got {[*actors]}")
+        checks.at_least("typical", typical, 1e-6)
         entries = TASKS[task].entries
         first = next(iter(self.actors.values()))
         self._check_networks(task)
@@ -86,10 +92,10 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
             low=list(self.critic.observation.low),
             high=list(self.critic.observation.high),
             block=entries.index("block_x") if "block_x" in entries else 0,
-            names=list(self.actors),
+            shares=list(self.actors),
+            typical=float(typical),
             state=np.asarray(state, float).tolist(),
             goal=np.asarray(goal, float).tolist(),
-            actor=next(iter(self.actors)) if actor is None else actor,
             **kwargs,
         )
 
@@ -98,7 +104,7 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
         networks = [self.critic, *self.actors.values()]
         bounds = tuple(tuple(b.tolist()) for b in TASKS[task].bounds)
         first = self.actors and networks[1].tower
-        for name, one in zip(["critic", *self.actors], networks, strict=True):
+        for name, one in zip(["critic", *map(str, self.actors)], networks, strict=True):
             spaces = {(one.observation.low, one.observation.high)}
             spaces.add((one.goal.low, one.goal.high))
             fits = spaces == {bounds} and set(one.action.low) == {-1.0}
@@ -121,21 +127,30 @@ class ActionPlane(Widget, files=("common", "networks", "action_plane/widget")):
             raise ValueError(f"{name} must lie within the task's bounds; got {value}")
         return value
 
-    @traitlets.validate("actor")
-    def _is_shipped(self, proposal) -> str:
-        checks.one_of("actor", proposal.value, self.names)
-        return proposal.value
-
     def slice(self):
-        """The numbers on display: f (N, N), mean and deviation (A,) before tanh."""
-        s, g = (jnp.array(x, jnp.float32) for x in (self.state, self.goal))
-        mean, log_std = (x[0] for x in self.actors[self.actor](s[None], g[None]))
-        values = action_plane(self.critic, s, g, jnp.tanh(mean))
-        return np.asarray(values), np.asarray(mean), np.exp(log_std)
+        """What is on display: colours (N, N), mean and deviation (A,) before tanh."""
+        s, g = (jnp.array([x], jnp.float32) for x in (self.state, self.goal))
+        each = [[x[0] for x in one(s, g)] for one in self.actors.values()]
+        mean, std = (
+            _between(self.share, self.shares, np.stack(x))
+            for x in ([x for x, _ in each], [np.exp(x) for _, x in each])
+        )
+        mode = jnp.tanh(jnp.asarray(mean))
+        f = action_plane(self.critic, s[0], g[0], mode)
+        grid = actions_around(mode)
+        clone = (jnp.broadcast_to(x, grid.shape) for x in each[-1])
+        cloned = clipped_log_prob(grid, *clone).reshape(f.shape)
+        climbed = (1 - self.share) * f / self.typical + self.share * cloned
+        return np.asarray(climbed), mean, std
 
     def fallback(self) -> Figure:
-        """The plane of the first state, goal and actor."""
-        return action_planes({self.actor: self.slice()})
+        """The plane of the first state, goal and share."""
+        return action_planes({f"share {self.share:g}": self.slice()})
+
+
+def _between(x: float, xs: list[float], ys: Float[np.ndarray, "N A"]):
+    """Each column at x, on the straight lines between the points of xs."""
+    return np.array([np.interp(x, xs, column) for column in ys.T])
 
 
 def _sizes(tower) -> list[int]:

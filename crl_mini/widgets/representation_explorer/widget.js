@@ -1,4 +1,4 @@
-// phi(s, a), psi(g) and the critic over a maze.
+// phi(s, a), psi(g) and the critic over a maze; a walk to where the critic points.
 
 const FINE = 5; // places in a cell, along each side
 const DIRECTIONS = 16;
@@ -60,6 +60,43 @@ export function places(cells) {
 export const compass = [...Array(DIRECTIONS).keys()].map((k) =>
   [Math.cos, Math.sin].map((turn) => turn((2 * Math.PI * k) / DIRECTIONS)));
 
+/** Where an action leads, sliding along walls: `move` of crl_mini.envs.maze, in its 32 bits. */
+export function moved({ step, substeps }, free, place, action) {
+  const at = place.map(Math.fround);
+  const part = action.map((x) => Math.fround(
+    Math.fround(clamp(x, -1, 1)) * Math.fround(step / substeps)));
+  for (let k = 0; k < substeps; k++) {
+    for (const axis of [0, 1]) {
+      const from = at[axis];
+      at[axis] = Math.fround(from + part[axis]);
+      if (!free(at)) at[axis] = from;
+    }
+  }
+  return at;
+}
+
+/**
+ * A walk that takes the best direction at each step, until it is at the goal, comes back to a
+ * place or is too long: its places, one more than its actions, and how it ended.
+ */
+export function greedyWalk(critic, rules, free, start, g) {
+  const far = (p, q) => Math.hypot(p[0] - q[0], p[1] - q[1]), psi = critic.psi([g]);
+  const places = [start], actions = [];
+  let arrived = false, again = false;
+  while (!arrived && !again && actions.length < LONGEST) {
+    const s = places.at(-1), phi = critic.phi(compass.map(() => s), compass);
+    const f = compass.map((_, k) => critic.f(phi, psi, k, 0));
+    actions.push(compass[f.indexOf(Math.max(...f))]);
+    const next = moved(rules, free, s, actions.at(-1));
+    arrived = far(next, g) < rules.radius;
+    again = places.some((p) => far(p, next) < 0.01);
+    places.push(next);
+  }
+  return { places, actions, arrived, again, left: far(places.at(-1), g) };
+}
+
+const NAMES = { dot: "dot", l2: "L2", cosine: "cosine" };
+const LONGEST = 100; // steps of a walk
 const TRAITS = ["state", "action", "goal", "energy", "over", "moved"];
 
 export default widget("representation-explorer", TRAITS, (model, root) => {
@@ -84,7 +121,9 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     const all = [...critic.map, ...rays];
     critic.box = [0, 1].map((axis) => range(all.map((p) => p[axis])));
   }
-  let values, ends = [0, 0, 0], spots, begun;
+  const rules = model.get("rules"); // step, substeps, radius of the point in the maze
+  let values, ends = [0, 0, 0], spots, begun, trail = [], halt, outcome = "", walked;
+  const gone = () => { halt?.(); [halt, trail, outcome] = [undefined, [], ""]; walker.sync(); };
 
   function compute() {
     const critic = critics[model.get("energy")];
@@ -120,6 +159,10 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     dots.putImageData(image, 0, 0);
     context.imageSmoothingEnabled = false;
     context.drawImage(coarse, -crop * size, -crop * size, columns * size, rows * size);
+    const path = [...trail.map((one) => one.place), model.get("state")].map(onScreen);
+    for (const [shade, wideness] of [["#ffffff", 5], [colour("mark"), 2.5]]) {
+      if (trail.length) line(context, path, shade, { width: wideness });
+    }
     const [sx, sy] = onScreen(model.get("state")), [tx, ty] = onScreen(tip());
     for (const [shade, wideness] of [["#ffffff", 6], [colour("mark"), 3]]) {
       line(context, [[sx, sy], [tx, ty]], shade, { width: wideness });
@@ -137,6 +180,7 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     return far(where) < 0.8 ? name : model.get("moved");
   }
   function moveTo(place, moved) {
+    gone();
     const s = model.get("state"), a = place.map((x, k) => clamp((x - s[k]) / ARROW, -1, 1));
     if (moved === "action") put(model, { moved, action: a });
     else if (free(place)) put(model, { moved, [moved]: place });
@@ -158,8 +202,38 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     moveTo([from[0] + 0.25 * step[1], from[1] + 0.25 * step[0]], moved);
   });
 
+  // ---- a walk: at each step the best of all directions
+  const walker = button("", () => {
+    const going = halt;
+    gone();
+    if (!going) begin();
+  });
+  walker.sync = () => { walker.textContent = halt ? "Stop" : "Walk greedily"; };
+  walker.sync();
+
+  function begin() {
+    const critic = critics[model.get("energy")];
+    const plan = greedyWalk(critic, rules, free, model.get("state"), model.get("goal"));
+    const { places, actions } = plan, steps = actions.length;
+    const phi = critic.phi(places.slice(0, -1), actions);
+    const step = (k) => { // k steps are done
+      trail = actions.slice(0, k).map((_, i) => ({ place: places[i], at: critic.project(phi, i) }));
+      if (k === steps) [halt, outcome] = [halt?.(), ending(plan, steps)];
+      put(model, { state: places[k], action: actions[k - 1] });
+      return k < steps;
+    };
+    let done = 0;
+    walked = model.get("energy");
+    if (still()) step(steps);
+    else halt = ticking(root, 6, () => step(++done));
+    walker.sync();
+  }
+  const ending = ({ arrived, again, left }, steps) => (arrived ? `It arrived after ${steps} steps. `
+    : `It gave up after ${steps} steps, ${fixed(left, 1)} cells from the goal` +
+      `${again ? ": it comes back to where it was" : ""}. `);
+
   // ---- the plane
-  const plane = picture("aspect-ratio: 1 / 0.8", (context, width, height, colour) => {
+  const plane = picture("aspect-ratio: 1", (context, width, height, colour) => {
     const { critic, phi, goal } = spots, [[left, right], [low, top]] = critic.box, rim = 14;
     const unit = Math.min((width - 2 * rim) / (right - left), (height - 2 * rim) / (top - low));
     const at = ([x, y]) => [width / 2 + (x - (left + right) / 2) * unit,
@@ -167,6 +241,8 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     links.forEach(([i, j]) =>
       line(context, [at(critic.map[i]), at(critic.map[j])], colour("line"), { width: 1 }));
     critic.map.forEach((p) => disc(context, ...at(p), 2.5, colour("soft")));
+    const path = [...trail.map((one) => one.at), phi[0]].map(at);
+    if (trail.length) line(context, path, colour("mark"));
     line(context, [...phi.slice(1), phi[1]].map(at), colour("blue"), { width: 2 });
     line(context, [at(phi[0]), at(goal)], colour("mark"), { width: 1.5, dash: [4, 4] });
     star(context, ...at(goal), 10, colour("mark"));
@@ -180,27 +256,29 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
     "up", "right and up"];
   function tell() {
     const way = ways[Math.round((spots.best * ways.length) / DIRECTIONS) % ways.length];
-    said.textContent = `s ${place(model.get("state"))}, a ${place(model.get("action"))}, ` +
+    said.textContent = `${outcome}s ${place(model.get("state"))}, a ${place(model.get("action"))}, ` +
       `g ${place(model.get("goal"))}: f = ${fixed(spots.f, 3)}. The best of ${DIRECTIONS} ` +
       `directions is ${way}: f = ${fixed(spots.top, 3)}.`;
   }
 
-  const names = { dot: "dot", l2: "L2", cosine: "cosine" };
   return {
-    view: [canvas, colourBar(() => ends)],
+    view: [canvas, colourBar(() => ends), plane],
     controls: [
-      choice(model, "energy", "Energy",
-        Object.fromEntries(model.get("energies").map((name) => [name, names[name]]))),
+      choice(model, "energy", "Energy", Object.fromEntries(
+        model.get("energies").map((name) => [name, NAMES[name]]))),
       choice(model, "over", "Colours", { goals: "f(s, a, ·)", states: "f(·, a, g)" }),
       choice(model, "moved", "Arrow keys move", { state: "s", action: "a", goal: "g" }),
-      plane, said,
+      h("div", { class: "crl-buttons" }, walker),
+      said,
     ],
     caption: "Drag the disc (state), its arrow (action) or the star (goal), or focus the maze " +
       "and press the arrow keys. Plane: psi of every cell, neighbours linked; disc: phi(s, a); " +
-      "blue: phi(s, ·) for all directions; star: psi(g). Colours span what is shown. " +
+      "blue: phi(s, ·) for all directions; star: psi(g). A greedy walk takes the best direction at " +
+      "each step; its line runs through both pictures. Colours span what is shown. " +
       "In this plane, lengths mean nothing for the dot product.",
     update() {
       begun = performance.now();
+      if (trail.length && model.get("energy") !== walked) gone(); // it followed another critic
       compute();
       tell();
       const { textContent } = said;
@@ -209,7 +287,8 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
       Object.assign(root.dataset, { f: spots.f, best: spots.best, low: spots.low,
         high: spots.high, at: JSON.stringify(spots.phi[0]), goal: JSON.stringify(spots.goal),
         state: JSON.stringify(model.get("state")), action: JSON.stringify(model.get("action")),
-        marked: JSON.stringify(model.get("goal")) });
+        marked: JSON.stringify(model.get("goal")),
+        trail: JSON.stringify(trail.map((one) => one.place)), outcome });
     },
   };
 });

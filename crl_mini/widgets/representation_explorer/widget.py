@@ -1,4 +1,4 @@
-"""Chapter 6: drag a state, an action and a goal, and watch both representations."""
+"""Chapter 6: drag a state, an action and a goal; walk to where the critic points."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 
 from crl_mini import checks
 from crl_mini.critic import ENERGIES, Critic
-from crl_mini.envs.maze import GridMaze
+from crl_mini.envs.maze import RADIUS, STEP, SUBSTEPS, GridMaze
 from crl_mini.figures.plots import maze_values
 from crl_mini.measure.critics import Projection, pca
 from crl_mini.widgets.base import Name, Widget, layers_of, named
 
+RULES = {"step": STEP, "substeps": SUBSTEPS, "radius": RADIUS}  # how a point moves
 LARGEST = 200_000  # weights, at four bytes each
 
 
@@ -55,6 +56,7 @@ class RepresentationExplorer(
     layer_norm = traitlets.Bool().tag(sync=True)
     shape = traitlets.List().tag(sync=True)  # [H, W]
     cells = traitlets.List().tag(sync=True)  # S pairs [row, column]
+    rules = traitlets.Dict(RULES).tag(sync=True)
     state = traitlets.List().tag(sync=True)
     action = traitlets.List().tag(sync=True)
     goal = traitlets.List().tag(sync=True)

@@ -166,7 +166,8 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
         [...Array(R).keys()].map((g) => [g, `goal ${g + 1}`]))),
       curve, pads, said,
     ],
-    caption: "It plays while it is seen. Pause, drag the scrubber or the curve, or focus the film and press the arrow keys " +
+    caption: "It plays while it is seen. Pause, drag the scrubber or the curve, or focus the film " +
+      "and press the arrow keys " +
       "(up and down: ten steps). A green line around the film: the block is at the goal. The " +
       "star is psi of the goal asked about, the disc phi(s, a) of this moment, thin lines are " +
       "the other rollouts. Arrows are seen from above.",

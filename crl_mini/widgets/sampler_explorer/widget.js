@@ -106,7 +106,8 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
     move: jump,
     read: point,
     scene: () => ({
-      fill: (s) => (shares[s] ? viridis(Math.sqrt(shares[s] / Math.max(...shares))).fill : undefined),
+      fill: (s) => (shares[s]
+        ? viridis(Math.sqrt(shares[s] / Math.max(...shares))).fill : undefined),
       over: trail,
       start: walk[now.t],
       read: pointed,

@@ -171,7 +171,8 @@ export default widget("seeds", NAMES, (model, root) => {
 
   const heap = picture("height: 150px; margin-top: 10px", (context, width, height, colour) => {
     const { widest, shares } = all, base = height - 34, step = (width - 28) / BINS;
-    const counts = new Array(BINS).fill(0), x = (gap) => 14 + ((gap / widest + 1) / 2) * (width - 28);
+    const counts = new Array(BINS).fill(0);
+    const x = (gap) => 14 + ((gap / widest + 1) / 2) * (width - 28);
     mine.forEach((gap) => { counts[binOf(gap, widest, BINS)] += 1 / mine.length; });
     const top = 1.1 * Math.max(...shares.map(sum)), y = (share) =>
       base - (Math.min(share, top) / top) * (base - 24);
@@ -241,8 +242,8 @@ export default widget("seeds", NAMES, (model, root) => {
     caption: "Discs: every seed, those drawn in colour; a bar: the bootstrap interval of all " +
       "seeds (grey) and of those drawn (colour), a star: their interquartile mean, an " +
       "upright line: their mean. Seeds are drawn without putting them back; the interval " +
-      "counts all ways to draw the drawn ones again. Histogram: the verdicts of all possible draws, " +
-      "full where the intervals lie apart; small dots: your draws; triangle: this one; dashed: " +
+      "counts all ways to draw the drawn ones again. Histogram: the verdicts of all " +
+      "possible draws, full where the intervals lie apart; small dots: your draws; triangle: this one; dashed: " +
       "all seeds.",
     update() {
       const of = scores[model.get("group")][model.get("measure")];
