@@ -189,11 +189,12 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
   return {
     view: [canvas, colourBar(() => ends)],
     controls: [
+      plane, // on a phone it comes right below the maze, so that both are seen
       choice(model, "energy", "Energy",
         Object.fromEntries(model.get("energies").map((name) => [name, names[name]]))),
       choice(model, "over", "Colours", { goals: "f(s, a, ·)", states: "f(·, a, g)" }),
       choice(model, "moved", "Arrow keys move", { state: "s", action: "a", goal: "g" }),
-      plane, said,
+      said,
     ],
     caption: "Drag the disc (state), its arrow (action) or the star (goal), or focus the maze " +
       "and press the arrow keys. Plane: psi of every cell, neighbours linked; disc: phi(s, a); " +
