@@ -80,7 +80,7 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
     pick(Math.floor(event.offsetY / size), Math.floor(event.offsetX / size - NAMES));
   });
 
-  const chosen = picture("width: 160px; aspect-ratio: 1; margin-top: 10px",
+  const chosen = picture("aspect-ratio: 1; max-width: 220px",
     (context, width, _, colour) => {
       frame(context, model.get("at"), 0, 0, width);
       box(context, 0, 0, width, colour("blue"), 3);
@@ -110,8 +110,9 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
   });
 
   return {
-    view: [all, chosen],
+    view: [all],
     controls: [
+      chosen,
       choice(model, "within", "Neighbours may come from", {
         others: "other episodes", all: "the same one too",
       }),
