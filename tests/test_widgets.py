@@ -237,6 +237,27 @@ def test_maze_numbers(node, layout, slip, gamma):
     np.testing.assert_allclose(found["M"], M.ravel(), **near)
 
 
+def test_walkers_end_where_the_occupancy_says(node):
+    maze, gamma, n, start = GridMaze("U", 0.2), 0.8, 4000, 3
+    pi = random_policy(maze)
+    body = """
+      const steps = w.stepsOf(w.readMaze(model)), gamma = model.get("gamma");
+      const walks = [...Array(given.n).keys()].map((k) =>
+        w.walk(steps, gamma, given.start, w.uniforms(k)));
+      const chance = [0.5, gamma, 0.99].map(w.stopping);
+      return { walks, chance, wide: w.binWidth(0.99) };
+    """
+    found = node(widgets.OccupancyMaze(maze, pi, gamma), body, n=n, start=start)
+    ends = np.bincount([walk[-1] for walk in found["walks"]], minlength=maze.n_states)
+    M = occupancy.discounted_occupancy(maze.P, pi, gamma)
+    assert stats.chisquare(ends, n * (pi[start] @ M[start])).pvalue > 1e-3
+    ticks = np.array([len(walk) for walk in found["walks"]])
+    assert ticks.mean() == pytest.approx(1 / (1 - gamma), rel=0.1)
+    assert [sum(chance) for chance in found["chance"]] == pytest.approx([1, 1, 1])
+    first = sum(offset_pmf("truncated", 0.99, 2500)[: found["wide"]])
+    assert found["chance"][2][0] == pytest.approx(first, rel=1e-6)
+
+
 @pytest.mark.parametrize("layout", ["U", "FourRooms", "NineRooms", "Spiral"])
 def test_greedy_actions_and_ties(node, layout):
     maze = GridMaze(layout)
@@ -301,13 +322,17 @@ def test_density_numbers(node):
     body = """
       const d = Object.fromEntries(given.names.map((name) => [name, model.get(name)]));
       const data = w.samples(d), f = w.fit(data);
-      return { ...data, learned: given.x.map(f), judged: w.judge(f, d),
+      const ball = (k) => ({ k, ...w.ball(d, k) });
+      const balls = [...Array(4000).keys()].map(ball);
+      const truth = balls.map((b) => b.from);
+      return { ...data, learned: given.x.map(f), judged: w.judge(f, d), balls,
+        score: w.score(d, truth, f),
         optimum: given.x.map((x) => w.optimum(x, d)) };
     """
     x = np.linspace(-3, 3, 13)
     names = ["p_mean", "p_width", "q_mean", "q_width", "negatives", "n", "seed"]
     found = node(widget, body, x=x.tolist(), names=names)
-    p, q = stats.norm(0.8, 0.7), stats.norm(-0.5, 1.2)
+    p, q = stats.norm(0.8, 0.7), stats.norm(-1.0, 1.2)
     optimum = lambda x: p.logpdf(x) - q.logpdf(x) - np.log(5)  # noqa: E731
     np.testing.assert_allclose(found["optimum"], optimum(x), rtol=1e-6)
     np.testing.assert_allclose(widget.optimum(x), optimum(x), rtol=1e-6)
@@ -333,6 +358,20 @@ def test_density_numbers(node):
     error = np.average(abs(learned(grid) - optimum(grid)), weights=p.pdf(grid))
     assert found["judged"]["calibration"] == pytest.approx(calibration, abs=2e-4)
     assert found["judged"]["logit"] == pytest.approx(error, rel=1e-2)
+
+    best = np.maximum(p.pdf(grid), 5 * q.pdf(grid)).sum() / mass.sum()
+    assert found["judged"]["best"] == pytest.approx(best, abs=1e-4)
+    at, is_p = (np.array([b[k] for b in found["balls"]]) for k in ("x", "from"))
+    is_p = is_p == "p"
+    assert stats.binomtest(int(is_p.sum()), 4000, 1 / 6).pvalue > 1e-3
+    assert stats.kstest(at[is_p], p.cdf).pvalue > 1e-3
+    assert stats.kstest(at[~is_p], q.cdf).pvalue > 1e-3
+    right = [((f(at) > 0) == is_p).sum() for f in (optimum, learned)]
+    assert found["score"] == {
+        **{"you": 4000, "q": (~is_p).sum()},
+        **{"best": right[0], "learned": right[1]},
+    }
+    assert right[0] / 4000 == pytest.approx(best, abs=0.02)
 
 
 OFFSETS = """
@@ -776,6 +815,52 @@ def test_occupancy_maze_is_dragged(mount):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_walkers_leave_with_their_clocks(mount, motion):
+    maze, name = GridMaze(), "occupancy-maze"
+    goal, start = maze.index(8, 8), maze.index(8, 7)
+    widget = widgets.OccupancyMaze(maze, gamma=0.8, goal=goal, start=start)
+    page = mount(widget, reduced_motion=motion)
+    button = lambda text: page.get_by_role("button", name=text, exact=True)  # noqa: E731
+    says = lambda: {k: json.loads(v) for k, v in data(page, name).items()}  # noqa: E731
+    maze_at, clock = (drawn(page, name, k) for k in (0, 2))
+    button("Send 100").click()
+    assert says()["walkers"] == 100
+    assert (says()["stopped"] == 100) == (motion == "reduce")  # then at once
+    assert drawn(page, name) != maze_at
+    for _ in range(4):
+        button("Send 100").press("Enter")
+    page.wait_for_function(
+        f"document.querySelector('.crl-{name}').dataset.stopped > 499"
+    )
+    assert drawn(page, name, 2) != clock
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, 0.8)
+    expected, counts = M[start].mean(0), np.array(says()["counts"])
+    assert counts.sum() == 500
+    assert abs(counts - 500 * expected).max() < 5 * np.sqrt(500 * expected.max())
+    assert (
+        f"{counts[goal]} stopped on the star"
+        in page.locator(".crl-readout").inner_text()
+    )
+    canvas = page.locator("canvas").first
+    drag(
+        page, canvas, cell_at(maze, start), cell_at(maze, maze.index(9, 9))
+    )  # the disc
+    found = says()
+    assert (found["start"], found["walkers"]) == (maze.index(9, 9), 0)
+    button("Send a walker").click()
+    page.wait_for_function(
+        f"document.querySelector('.crl-{name}').dataset.stopped == 1"
+    )
+    drag(page, canvas, cell_at(maze, goal), cell_at(maze, maze.index(8, 9)))
+    assert says()["marker"] == maze.index(8, 9)
+    assert says()["stopped"] == 1  # another goal, the same walks
+    page.locator("input[type=range]").press("ArrowLeft")
+    assert says()["walkers"] == 0
+    assert page.errors == []
+
+
+@pytest.mark.browser
 def test_density_ratio_is_dragged(mount):
     widget = MAKE["density-ratio"]()
     page = mount(widget, has_touch=True)
@@ -790,23 +875,61 @@ def test_density_ratio_is_dragged(mount):
         return float(found["learned"])
 
     first = says_optimum()
-    drag(page, canvas, (place(1.0), 0.4), (place(2.5), 0.4))
-    widget.p_mean = 2.5
+    height = 0.55 * canvas.bounding_box()["width"]
+
+    def tall(width):  # where the disc of a bag lies
+        share = stats.norm(0, width).pdf(0) / 0.85
+        return (height - 40 - share * (height - 56)) / height
+
+    drag(page, canvas, (place(1.0), tall(0.7)), (place(2.5), tall(1.2)))
+    widget.p_mean, widget.p_width = 2.5, 1.2
     assert says_optimum() != first
     assert drawn(page, "density-ratio") != before
-    page.get_by_label("width of q").press("ArrowRight")
-    widget.q_width = 1.55
+    canvas.press("ArrowLeft")
+    canvas.press("ArrowUp")
+    widget.p_mean, widget.p_width = 2.4, 1.1
     says_optimum()
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.touchscreen.tap(box["x"] + place(-3) * box["width"], box["y"] + 20)
+    page.touchscreen.tap(*tap_at(canvas, (place(-3), 0.1)))  # its mean alone
     widget.q_mean = -3.0
+    says_optimum()
+    page.locator("input[value=p]").check(force=True)
+    canvas.press("ArrowDown")
+    widget.p_width = 1.2
     says_optimum()
     page.get_by_label("negatives a positive").press("End")
     widget.negatives = 31
     learned = says_optimum()
-    page.get_by_role("button").click()
+    page.get_by_role("button", name="Draw other balls").click()
     assert says_optimum() != learned
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_the_reader_guesses_from_which_bag_a_ball_is(mount, node):
+    widget, name = MAKE["density-ratio"](negatives=1), "density-ratio"
+    page, said = mount(widget), []
+    ask = page.locator(".crl-readout").first
+    body = """
+      const d = { ...state };
+      return [...Array(20).keys()].map((k) => w.ball(d, k));
+    """
+    balls = node(widget, body)
+    for k, one in enumerate(balls):
+        assert f"x = {one['x']:.2f}".replace("-", "−") in ask.inner_text()
+        said.append("pq"[k % 3 == 0])
+        page.get_by_role("button", name=f"Bag {said[-1]}").press("Enter")
+        verdict = "right" if said[-1] == one["from"] else "wrong"
+        assert f"from {one['from']}: you were {verdict}" in ask.inner_text()
+    right = json.loads(data(page, name)["right"])
+    pairs = list(zip(said, balls, strict=True))
+    assert right["you"] == sum(x == one["from"] for x, one in pairs)
+    best = widget.optimum(np.array([one["x"] for one in balls])) > 0
+    assert right["best"] == sum(
+        x == (one["from"] == "p") for x, one in zip(best, balls, strict=True)
+    )
+    assert f"{right['you']} of 20" in page.locator("td").first.inner_text()
+    page.locator("canvas").first.press("ArrowLeft")  # other bags, other balls
+    assert page.locator("td").first.inner_text() == "0 of 0"
     assert page.errors == []
 
 
@@ -861,7 +984,7 @@ def test_sampler_explorer_is_dragged(mount):
         return found
 
     says(30)
-    before, canvas = drawn(page, name), page.locator("canvas")
+    before, canvas = drawn(page, name), page.locator("canvas").first
     width = canvas.bounding_box()["width"]
     place = lambda t: ((8 + t / 50 * (width - 16)) / width, 0.05)  # noqa: E731
     drag(page, canvas, place(30), place(12))
@@ -874,6 +997,46 @@ def test_sampler_explorer_is_dragged(mount):
     assert [sum(s["counts"]) for s in says(13).values()] == [101] * 3
     page.get_by_role("slider", name="discount").press("ArrowLeft")
     assert [sum(s["counts"]) for s in says(13, 0.89).values()] == [0] * 3
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_tape_and_maze_show_one_walk(mount):
+    widget, name = MAKE["sampler-explorer"](t=20, gamma=0.95), "sampler-explorer"
+    page, maze, walk = mount(widget), GridMaze(), np.array(widget.walk)
+    assert len(walk) == 51
+    assert (maze.P[walk[:-1], :, walk[1:]].max(1) > 0).all()  # it is a walk
+    tape, rooms = page.locator("canvas").all()[:2]
+
+    def says(t, sampler="truncated"):
+        found = data(page, name)
+        assert int(found["t"]) == t
+        p, expected = offset_pmf(sampler, 0.95, 50 - t), np.zeros(maze.n_states)
+        np.add.at(expected, walk[t + 1 :], p)
+        np.testing.assert_allclose(json.loads(found["shares"]), expected, atol=1e-7)
+        return expected
+
+    says(20)
+    before = [drawn(page, name, k) for k in range(2)]
+    there = int(walk[45])
+    rooms.scroll_into_view_if_needed()
+    page.mouse.move(*tap_at(rooms, cell_at(maze, there)))  # bars of this cell stand out
+    share = f"{says(20)[there]:.3g}"
+    assert f"with probability {share} (truncated)" in data(page, name)["said"]
+    assert all(drawn(page, name, k) != was for k, was in enumerate(before))
+    page.mouse.down()
+    page.mouse.up()
+    later = [k for k in range(50) if walk[k] == there and k > 20]
+    says(later[0])
+    page.locator("input[value=clipped]").check(force=True)
+    says(later[0], "clipped")
+    page.get_by_role("button", name="Draw 100").click()
+    counts = json.loads(data(page, name)["summary"])["clipped"]["counts"]
+    tape.scroll_into_view_if_needed()
+    width = tape.bounding_box()["width"]
+    page.mouse.move(*tap_at(tape, ((width - 8) / width, 0.05)))
+    last = np.array(counts)[walk[later[0] + 1 :] == walk[50]].sum()
+    assert f"drawn {last} times" in data(page, name)["said"]
     assert page.errors == []
 
 
@@ -901,6 +1064,48 @@ def test_logits_scrubber_is_scrubbed(mount):
     assert float(data(page, name)["value"]) == pytest.approx(LOGITS[1, 2, 5], abs=1e-3)
     canvas.press("ArrowDown")
     assert float(data(page, name)["value"]) == pytest.approx(LOGITS[1, 3, 5], abs=1e-3)
+    assert page.errors == []
+
+
+@pytest.mark.browser
+def test_logits_scrubber_plays_and_knows_its_maze(mount):
+    maze, name = GridMaze("U"), "logits-scrubber"
+    pairs = np.stack([np.arange(8), np.arange(8) % 5, np.arange(8)[::-1] + 2], 1)
+    widget = widgets.LogitsScrubber(
+        LOGITS, [0, 1, 2, 4, 8, 16], k=0, maze=maze, pairs=pairs
+    )
+    page = mount(widget)
+    heat, rooms = page.locator("canvas").nth(0), page.locator("canvas").nth(2)
+
+    def says(i, j, k=0):
+        found = data(page, name)
+        assert json.loads(found["cell"]) == [i, j]
+        assert float(found["value"]) == pytest.approx(LOGITS[k, i, j], abs=1e-3)
+        (s, a, _), g = pairs[i], pairs[j, 2]
+        text = page.locator(".crl-readout").inner_text()
+        for state in (s, g):
+            assert "row {}, column {}".format(*maze.cells[state]) in text
+        assert f'by "{maze.ACTIONS[a]}"' in text
+
+    says(0, 0)
+    before = drawn(page, name, 2)
+    heat.press("ArrowDown")
+    says(1, 0)
+    assert drawn(page, name, 2) != before
+    page.mouse.click(*tap_at(rooms, cell_at(maze, int(pairs[5, 2]))))
+    says(1, 5)  # the column of this goal
+    page.mouse.click(*tap_at(rooms, cell_at(maze, 0)))
+    says(0, 5)  # no goal of the batch: its row
+    page.get_by_role("button", name="Play").press("Enter")
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step > 1")
+    page.get_by_role("button", name="Pause").click()
+    step = data(page, name)["step"]
+    page.wait_for_timeout(500)
+    assert data(page, name)["step"] == step
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step == 16")
+    says(0, 5, 5)
+    page.get_by_role("button", name="Play").wait_for()  # it stops at the end
     assert page.errors == []
 
 
@@ -1111,6 +1316,19 @@ def test_rollout_player_is_played(mount):
     page, name = mount(widget, has_touch=True), "rollout-player"
     page.wait_for_selector(f".crl-{name}[data-ready]")
     film, curve = page.locator("canvas").nth(0), page.locator("canvas").nth(2)
+    film.scroll_into_view_if_needed()  # then it plays by itself
+    page.wait_for_function(f"document.querySelector('.crl-{name}').dataset.step > 2")
+    page.evaluate("document.body.style.paddingTop = '2000px'; scrollTo(0, 0)")
+    page.get_by_role("button", name="Play").wait_for(state="attached")
+    step = data(page, name)["step"]
+    page.wait_for_timeout(300)
+    assert data(page, name)["step"] == step  # nobody looks
+    page.evaluate("document.body.style.paddingTop = 0")
+    page.wait_for_function(  # to the end and from the beginning again
+        f"s => document.querySelector('.crl-{name}').dataset.step < s", arg=int(step)
+    )
+    page.get_by_role("slider").press("Home")  # whoever takes hold of it, has it
+    page.wait_for_timeout(300)
     film.focus()
 
     def says(r, t, g):
@@ -1282,6 +1500,8 @@ def test_neighbours_are_picked(mount):
 @pytest.mark.browser
 def test_rollout_player_holds_still_for_who_asks_for_it(mount):
     page, name = mount(player()[0], reduced_motion="reduce"), "rollout-player"
+    page.wait_for_timeout(500)
+    assert data(page, name)["step"] == "0"
     page.get_by_role("button", name="Skip 10 steps").click()
     page.wait_for_timeout(300)
     assert data(page, name)["step"] == "10"
@@ -1349,10 +1569,15 @@ def test_picture_without_javascript(page_factory, name, monkeypatch):
 def test_traits_round_trip(name):
     """The page sets what Python reads, and everything the script reads is shipped."""
     changes = {
-        "occupancy-maze": {"gamma": 0.5, "goal": 7, "start": 3, "mode": "occupancy"},
-        "density-ratio": {"p_mean": 2.0, "negatives": 3, "n": 50, "seed": 9},
+        "occupancy-maze": {"gamma": 0.5, "goal": 7, "start": 3, "mode": "occupancy"}
+        | {"walkers": 9, "seed": 2},
+        "density-ratio": {
+            **{"p_mean": 2.0, "negatives": 3, "n": 50, "seed": 9},
+            **{"guesses": ["p", "q"], "moved": "q"},
+        },
         "free-offsets": {"kind": "goal", "size": 2.0, "seed": 4, "goal": 0},
-        "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1},
+        "sampler-explorer": {"t": 3, "gamma": 0.7, "draws": 10, "seed": 1}
+        | {"shown": "clipped"},
         "logits-scrubber": {"k": 2, "loss": "infonce"},
         "representation-explorer": {
             **{"state": [2.5, 2.0], "action": [0.0, 1.0], "goal": [1.1, 9.5]},
@@ -1375,6 +1600,8 @@ def test_traits_round_trip(name):
     widget.set_state(changes)  # what a message from the page does
     assert {key: getattr(widget, key) for key in changes} == changes
     read = set(re.findall(r'model\.get\("(\w+)"\)', widget._esm)) | set(changes)
+    if not isinstance(widget, base.MazeWidget):
+        read -= {"triples", "probs", "policy"}  # of readMaze: it reads cells alone
     assert read <= set(widget.keys)
     assert "import " not in re.sub(r"//.*", "", widget._esm)  # a blob has no neighbours
 
@@ -1395,14 +1622,22 @@ BAD = {
     "kind must be one of none": lambda: MAKE["free-offsets"](kind="g"),
     "batch_size must lie": lambda: MAKE["free-offsets"](batch_size=1),
     "t must lie in .0, 49.": lambda: MAKE["sampler-explorer"](t=50),
+    "shown must be one of truncated": lambda: MAKE["sampler-explorer"](shown="x"),
     "length must lie": lambda: MAKE["sampler-explorer"](length=1),
     "p_width must lie": lambda: MAKE["density-ratio"](p_width=0.0),
+    "moved must be one of p, q": lambda: MAKE["density-ratio"](moved="r"),
     "negatives must lie": lambda: MAKE["density-ratio"](negatives=0),
     "loss must be one of nce": lambda: MAKE["logits-scrubber"](loss="cpc"),
     "k must lie in .0, 5.": lambda: MAKE["logits-scrubber"](k=6),
     "logits must have shape": lambda: widgets.LogitsScrubber(LOGITS[0], STEPS),
     "must be square": lambda: widgets.LogitsScrubber(LOGITS[:, :3], STEPS),
     "steps must have shape": lambda: widgets.LogitsScrubber(LOGITS, STEPS[:2]),
+    "pairs must have shape .8, 3.": lambda: widgets.LogitsScrubber(
+        LOGITS, STEPS, maze=HALL, pairs=[[0, 1, 2]]
+    ),
+    "a state of a pair must lie in .0, 10.": lambda: widgets.LogitsScrubber(
+        LOGITS, STEPS, maze=HALL, pairs=[[0, 1, 11]] * 8
+    ),
     "logits must be finite": lambda: widgets.LogitsScrubber(LOGITS * np.inf, STEPS),
     "logits must hold at most": lambda: widgets.LogitsScrubber(
         np.zeros((2, 256, 256)), [0, 1]

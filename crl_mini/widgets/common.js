@@ -68,7 +68,7 @@ export const LOSS_NAMES = {
 
 /** Seeded uniform numbers in [0, 1): mulberry32. */
 export function uniforms(seed) {
-  let state = (seed * 2654435761 + 1) >>> 0;
+  let state = (Math.imul(seed, 2654435761) + 1) >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;
     let t = state;
@@ -198,6 +198,59 @@ export function select(model, name, label, options) {
 export function button(text, action) {
   const node = h("button", { type: "button" }, text);
   node.addEventListener("click", action);
+  return node;
+}
+
+/** Whether the reader asked for pages without motion. */
+export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Call tick() `rate` times a second until it says false; returns what stops it before. */
+export function ticking(root, rate, tick) {
+  const timer = setInterval(() => {
+    if (!root.isConnected || !tick()) clearInterval(timer);
+  }, 1000 / rate);
+  return () => clearInterval(timer);
+}
+
+/**
+ * A button that plays the whole-numbered trait `name` up to `last`, `rate` steps a second.
+ * Readers who want no motion go `jump` steps at a press. While it plays, `said` is not
+ * spoken: a screen reader cannot follow. With `film`, an element, it plays by itself
+ * while that is seen, again and again, until node.stop().
+ */
+export function player(model, root, name, last, { rate, jump, said, film }) {
+  let halt, seen;
+  const at = () => model.get(name);
+  const node = button("", () => (halt ? node.stop() : node.play()));
+  const pause = () => {
+    halt?.();
+    halt = undefined;
+    node.textContent = !still() ? "Play" : jump > 1 ? `Skip ${jump} steps` : "Next";
+    said.setAttribute("aria-live", "polite");
+  };
+  node.stop = () => { seen?.disconnect(); pause(); };
+  node.play = () => {
+    if (still()) return put(model, { [name]: at() >= last ? 0 : Math.min(at() + jump, last) });
+    let rest = 2 * rate; // ticks at the end, before it begins again
+    said.setAttribute("aria-live", "off");
+    node.textContent = "Pause";
+    if (at() >= last) put(model, { [name]: 0 });
+    halt = ticking(root, rate, () => {
+      if (at() < last) put(model, { [name]: at() + 1 });
+      else if (!film) node.stop();
+      else if (--rest === 0) [rest] = [2 * rate, put(model, { [name]: 0 })];
+      return halt;
+    });
+  };
+  pause();
+  if (film && !still()) {
+    seen = new IntersectionObserver((entries) => {
+      const now = entries.at(-1).isIntersecting;
+      if (now && !halt) node.play();
+      else if (!now) pause();
+    }, { threshold: 0.6 });
+    seen.observe(film);
+  }
   return node;
 }
 
@@ -333,7 +386,7 @@ export function widget(name, traits, build) {
     const pictures = [...view, ...controls].filter((node) => node.paint);
     const paint = () => pictures.forEach((node) => node.paint());
     const change = () => {
-      controls.forEach((node) => node.sync?.());
+      [...view, ...controls].forEach((node) => node.sync?.());
       update();
       paint();
     };

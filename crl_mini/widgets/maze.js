@@ -4,13 +4,20 @@ export const ACTIONS = ["stay", "up", "right", "down", "left"];
 const MOVES = [[0, 0], [-1, 0], [0, 1], [1, 0], [0, -1]];
 const TIE = 1e-9; // two actions are tied when their values agree to this relative size
 
-/** The maze that Python shipped: cells, transitions as a list, the policy (S, A). */
-export function readMaze(model) {
+/** The cells that Python shipped, by number and by row and column. */
+export function readCells(model) {
   const cells = model.get("cells"), [rows, columns] = model.get("shape");
   const where = new Map(cells.map(([r, c], s) => [r * columns + c, s]));
   return {
     cells, rows, columns, S: cells.length, A: ACTIONS.length,
     at: (r, c) => (c >= 0 && c < columns ? where.get(r * columns + c) : undefined),
+  };
+}
+
+/** The whole maze: cells, transitions as a list, the policy (S, A). */
+export function readMaze(model) {
+  return {
+    ...readCells(model),
     triples: array(Uint16Array, model.get("triples")), // s, a, s' of each transition
     probs: array(Float64Array, model.get("probs")),
     policy: array(Float64Array, model.get("policy")),
@@ -74,6 +81,10 @@ function leads(maze, s, a) {
   const [r, c] = maze.cells[s];
   return a > 0 && maze.at(r + MOVES[a][0], c + MOVES[a][1]) !== undefined ? a : 0;
 }
+
+/** Places in a cell for number k, evenly spread: shares of its side from the centre. */
+export const scatter = (k) => [0.7548776662, 0.5698402910].map((step) =>
+  (((k + 1) * step) % 1) - 0.5);
 
 export const cellName = (maze, s) => `Row ${maze.cells[s][0]}, column ${maze.cells[s][1]}`;
 

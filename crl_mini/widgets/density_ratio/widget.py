@@ -1,10 +1,11 @@
-"""Chapter 2: two densities and the logit a classifier learns from their samples."""
+"""Chapter 2: balls from two bags, a guessing reader, and a classifier that learns."""
 
 import numpy as np
+import traitlets
 from matplotlib.figure import Figure
 
 from crl_mini.figures.plots import two_densities
-from crl_mini.widgets.base import Real, Whole, Widget, seed_trait, within
+from crl_mini.widgets.base import Name, Real, Whole, Widget, named, seed_trait, within
 
 MEAN, WIDTH = within(-4, 4), within(0.5, 2.5)
 
@@ -15,12 +16,16 @@ class DensityRatio(Widget, files=("common", "density_ratio/widget")):
     Positives come from p, negatives from q: means in [-4, 4], widths (standard
     deviations) in [0.5, 2.5]. `negatives` is B - 1, the negatives for each positive (1
     to 31), `n` the number of positives (5 to 1000) that the classifier learns from.
+    `guesses` are the reader's, "p" or "q", for the first balls of `seed`; the arrow
+    keys move bag `moved`.
     """
 
     p_mean, p_width = Real(1.0, MEAN), Real(0.7, WIDTH)
-    q_mean, q_width = Real(-0.5, MEAN), Real(1.5, WIDTH)
-    negatives, n = Whole(7, within(1, 31)), Whole(200, within(5, 1000))
+    q_mean, q_width = Real(-1.0, MEAN), Real(1.5, WIDTH)
+    negatives, n = Whole(3, within(1, 31)), Whole(200, within(5, 1000))
     seed = seed_trait()
+    guesses = traitlets.List(traitlets.Enum("pq")).tag(sync=True)
+    moved = Name("p", named("p", "q"))
 
     def optimum(self, x: np.ndarray) -> np.ndarray:
         """The best logit log p(x)/q(x) - log(B - 1)."""

@@ -1,4 +1,4 @@
-// The B x B logits of one batch through training.
+// The B x B logits of one batch through training, linked to the maze they are about.
 
 /** The logits of one checkpoint, (B, B): stored as low + scale * 16-bit integer. */
 export function checkpoint({ stored, low, scale, B }, k) {
@@ -31,7 +31,8 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
     const logits = checkpoint({ stored, low, scale, B }, k);
     return { logits, ...losses(logits, B), accuracy: accuracy(logits, B) };
   });
-  let now, cell, size = 1;
+  const maze = readCells(model), pairs = model.get("pairs");
+  let now, cell = [0, 0], size = 1;
 
   const heat = picture("aspect-ratio: 1", (context, width, _, colour) => {
     size = width / B;
@@ -46,30 +47,52 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
       context.strokeStyle = ink;
       context.strokeRect((i + 0.12) * size, (i + 0.12) * size, size * 0.76, size * 0.76);
     }
-    if (cell) {
-      Object.assign(context, { strokeStyle: colour("orange"), lineWidth: 3 });
-      context.strokeRect(cell[1] * size, cell[0] * size, size, size);
-    }
+    Object.assign(context, { strokeStyle: colour("orange"), lineWidth: 3 });
+    context.strokeRect(cell[1] * size, cell[0] * size, size, size);
   });
   const ends = [low, (low + high) / 2, high].map((x) => fixed(x, 1));
   heat.tabIndex = 0;
   heat.setAttribute("role", "application"); // it takes arrow keys: see maze.js
   heat.setAttribute("aria-roledescription", "matrix");
-  const point = (at) => { cell = at; tell(); heat.paint(); };
+  const point = (at) => { cell = at; stop(); tell(); heat.paint(); rooms.paint(); };
   heat.addEventListener("keydown", (event) => {
     const step = ARROW_KEYS[event.key];
     if (!step) return;
     event.preventDefault();
-    point(cell ? cell.map((x, axis) => clamp(x + step[axis], 0, B - 1)) : [0, 0]);
+    point(cell.map((x, axis) => clamp(x + step[axis], 0, B - 1)));
   });
   const follow = (event) => {
     const at = [event.offsetY, event.offsetX].map((x) => Math.floor(x / size));
-    point(Math.max(...at) < B && Math.min(...at) >= 0 ? at : undefined);
+    if (Math.max(...at) < B && Math.min(...at) >= 0) point(at);
   };
   heat.addEventListener("pointermove", follow);
   heat.addEventListener("pointerdown", follow); // a tap reads too
-  heat.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "mouse") point(undefined);
+
+  /** In the maze: the pair of the row, and its logits for the goals of all columns. */
+  const [states, actions, goals] = [0, 1, 2].map((k) => pairs.map((pair) => pair[k]));
+  const rooms = mazeCanvas(maze, {
+    marker: () => goals[cell[1]],
+    read: () => {},
+    move(s) { // the next goal in this cell, or else the next pair
+      const all = [...goals.keys()], later = [...all.slice(cell[1] + 1), ...all];
+      const column = later.find((j) => goals[j] === s), row = states.indexOf(s);
+      if (column !== undefined) point([cell[0], column]);
+      else if (row >= 0) point([row, cell[1]]);
+    },
+    scene: () => ({
+      fill: (s) => {
+        const column = goals.indexOf(s);
+        if (column < 0) return undefined;
+        return viridis((now.logits[cell[0] * B + column] - low) / (high - low)).fill;
+      },
+      over(context, centre, side, colour) {
+        const [y, x] = centre(states[cell[0]]), [dy, dx] = MOVES[actions[cell[0]]];
+        line(context, [[x, y], [x + 0.75 * dx * side, y + 0.75 * dy * side]], colour("mark"),
+          { width: 4 });
+      },
+      start: states[cell[0]],
+      goal: goals[cell[1]],
+    }),
   });
 
   const bars = picture("aspect-ratio: 1 / 0.44", (context, width, height, colour) => {
@@ -98,52 +121,63 @@ export default widget("logits-scrubber", ["k", "loss"], (model, root) => {
     axis(context, ends, height - 7, width, colour("soft"));
   });
 
+  const most = Math.log1p(steps.at(-1) || 1); // most happens early: time is on a log scale
   const curves = picture("aspect-ratio: 1 / 0.34", (context, width, height, colour) => {
-    const at = model.get("k"), x = (k) => 4 + (k / Math.max(1, steps.length - 1)) * (width - 8);
+    const at = model.get("k"), x = (k) => 4 + (Math.log1p(steps[k]) / most) * (width - 8);
     const curve = (value, top) => series.map((one, k) =>
-      [x(k), 22 + (1 - value(one) / top) * (height - 28)]);
+      [x(k), 22 + (1 - value(one) / top) * (height - 42)]);
     const loss = model.get("loss"), top = Math.max(...series.map((one) => one[loss]));
     const lines = [[curve((one) => one[loss], top), "ink", []],
       [curve((one) => one.accuracy, 1), "green", [6, 3]]];
-    line(context, [[x(at), 18], [x(at), height]], colour("line"), { width: 2 });
+    line(context, [[x(at), 18], [x(at), height - 14]], colour("line"), { width: 2 });
     for (const [points, shade, dash] of lines) {
       line(context, points, colour(shade), { dash });
       disc(context, ...points[at], 5, colour(shade), colour("paper"));
     }
     text(context, "loss", 2, 8, colour("ink"));
     text(context, "accuracy", width - 2, 8, colour("green"), "right");
+    axis(context, [`step ${steps[0]}`, "(log scale)", String(steps.at(-1))], height - 6, width,
+      colour("soft"));
   });
 
   function tell() {
-    const k = model.get("k"), loss = model.get("loss");
-    const value = cell && now.logits[cell[0] * B + cell[1]];
+    const k = model.get("k"), loss = model.get("loss"), [i, j] = cell;
+    const value = now.logits[i * B + j], place = (s) => cellName(maze, s).toLowerCase();
+    const where = pairs.length && ` From ${place(states[i])} by "${ACTIONS[actions[i]]}" to ` +
+      `${place(goals[j])}.`;
     said.textContent = `Step ${steps[k]}: loss ${fixed(now[loss], 4)}, ` +
-      `accuracy ${fixed(100 * now.accuracy, 1)} %. ` + (cell
-      ? `f(s${cell[0]}, a${cell[0]}, g${cell[1]}) = ${fixed(value, 2)}, ` +
-        `${cell[0] === cell[1] ? "positive" : "negative"}, probability ${pretty(sigmoid(value))}.`
-      : "");
+      `accuracy ${fixed(100 * now.accuracy, 1)} %. ` +
+      `f(s${i}, a${i}, g${j}) = ${fixed(value, 2)}, ` +
+      `${i === j ? "positive" : "negative"}, probability ${pretty(sigmoid(value))}.${where || ""}`;
     Object.assign(root.dataset, { step: steps[k], loss: now[loss], accuracy: now.accuracy,
-      value: value ?? "" });
+      value, cell: JSON.stringify(cell) });
   }
 
+  const play = player(model, root, "k", steps.length - 1, { rate: 3, jump: 1, said });
+  const stop = () => play.stop();
+  const scrubber = slider(model, "k", "training step", {
+    min: 0, max: steps.length - 1, step: 1, show: (k) => String(steps[k]),
+  });
+  for (const kind of ["pointerdown", "keydown"]) scrubber.addEventListener(kind, stop);
+
   return {
-    view: [heat, colourBar(() => ends)],
+    view: [heat, colourBar(() => ends), scrubber, play, ...(pairs.length ? [rooms] : [])],
     controls: [
-      slider(model, "k", "training step", {
-        min: 0, max: steps.length - 1, step: 1, show: (k) => String(steps[k]),
-      }),
       select(model, "loss", "loss", LOSS_NAMES),
       bars, curves, said,
     ],
-    caption: "Move the slider through training. Row i is the pair (s, a), column j the goal; " +
-      "the outlined diagonal holds the positives. Hover, or focus the matrix and press the " +
-      "arrow keys, to read a logit. Accuracy: rows whose largest logit is on the diagonal.",
+    caption: "Play, or move the slider through training. Row i is the pair (s, a), column j the " +
+      "goal; the outlined diagonal holds the positives. Hover, or focus the matrix and press the " +
+      "arrow keys, to read a logit." + (pairs.length ? " Maze: that state (disc), its action and " +
+      "that goal (star); cells that are goals of the batch have the colours of the row. Press " +
+      "one to go to its column." : "") + " Accuracy: rows whose largest logit is on the diagonal.",
     update() {
       now = series[model.get("k")];
       tell();
       const { textContent } = said;
       heat.say(`Matrix of ${B} by ${B} logits. ${textContent}`);
       bars.say(`Histograms of positive and negative logits. ${textContent}`);
+      rooms.say(`Maze with the pair of one row and the goals of all columns. ${textContent}`);
       curves.say(`Loss and accuracy over training. ${textContent}`);
     },
   };

@@ -34,11 +34,10 @@ const MOMENTS = 10; // frames a second; frames of a jump where readers want no m
 export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) => {
   const all = readRollouts(model), { R, T, H, W } = all, said = readout();
   const now = () => ["rollout", "goal", "t"].map((name) => model.get(name));
-  const still = matchMedia("(prefers-reduced-motion: reduce)");
   const paths = [...Array(R).keys()].map(all.path), goals = [...Array(R).keys()].map(all.goalAt);
   const every = goals.flatMap((_, r) => goals.flatMap((_, g) => all.curve(r, g)));
   const low = Math.min(...every), high = Math.max(...every); // one scale for all curves
-  let sheet, timer;
+  let sheet;
 
   createImageBitmap(new Blob([array(Uint8Array, model.get("sheet"))])).then((decoded) => {
     sheet = decoded;
@@ -146,25 +145,8 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
       });
     });
 
-  function stop() {
-    clearInterval(timer);
-    timer = undefined;
-    play.textContent = still.matches ? `Skip ${MOMENTS} steps` : "Play";
-    said.setAttribute("aria-live", "polite");
-  }
-
-  const play = button("Play", () => {
-    const t = model.get("t");
-    if (timer) return stop();
-    if (still.matches) return put(model, { t: t >= T ? 0 : Math.min(t + MOMENTS, T) });
-    said.setAttribute("aria-live", "off"); // a screen reader cannot follow
-    play.textContent = "Pause";
-    if (t >= T) put(model, { t: 0 });
-    timer = setInterval(() => {
-      if (!root.isConnected || model.get("t") >= T) return stop();
-      put(model, { t: model.get("t") + 1 });
-    }, 1000 / MOMENTS);
-  });
+  const play = player(model, root, "t", T, { rate: MOMENTS, jump: MOMENTS, said, film });
+  const stop = () => play.stop();
 
   const names = [...Array(R).keys()].map((r) =>
     [r, `${r + 1}: ${all.ok(r, T) ? "reached" : "missed"}`]);
@@ -174,9 +156,7 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
     put(model, { goal: model.get("rollout"), t: 0 });
   });
   const scrubber = slider(model, "t", "step", { min: 0, max: T, step: 1 });
-  scrubber.addEventListener("pointerdown", () => stop());
-  scrubber.addEventListener("keydown", () => stop());
-  stop();
+  for (const kind of ["pointerdown", "keydown"]) scrubber.addEventListener(kind, stop);
 
   return {
     view: [film, scrubber, play, plane],
@@ -186,14 +166,13 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
         [...Array(R).keys()].map((g) => [g, `goal ${g + 1}`]))),
       curve, pads, said,
     ],
-    caption: "Play, drag the scrubber or the curve, or focus the film and press the arrow keys " +
+    caption: "It plays while it is seen. Pause, drag the scrubber or the curve, or focus the film and press the arrow keys " +
       "(up and down: ten steps). A green line around the film: the block is at the goal. The " +
       "star is psi of the goal asked about, the disc phi(s, a) of this moment, thin lines are " +
       "the other rollouts. Arrows are seen from above.",
     update() {
       const [r, g, t] = now(), k = Math.min(t, T - 1), f = all.f(r, k, g);
       const list = (which) => all.action(which, r, k).map((x) => fixed(x, 2)).join(", ");
-      scrubber.sync();
       said.textContent = `Step ${t} of rollout ${r + 1}${all.ok(r, t) ? ", at the goal" : ""}: ` +
         `f(s, a, goal ${g + 1}) = ${fixed(f, 2)}. Actor (${list(0)}), best (${list(1)}).`;
       film.say(`Film of rollout ${r + 1} at step ${t}, beside a picture of goal ${g + 1}.`);

@@ -28,7 +28,8 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
     `goals` (R, H, W, 3), the taken `actions` (R, T, 4), the `best` actions (R, T, 4)
     by the critic, all in [-1, 1], and the `success` (R, T) after each step. The widget
     ships lossless pictures, phi and psi; the page computes f for the goal of any
-    rollout. `rollout` and `goal` are numbers of rollouts. Errors: ``ValueError`` for
+    rollout. `rollout` and `goal` are numbers of rollouts. The film plays while it is
+    seen, unless the reader asked for no motion. Errors: ``ValueError`` for
     other shapes, and for more than 1 MB of pictures.
     """
 

@@ -1,4 +1,4 @@
-// Three ways to sample a future goal from an episode that ends.
+// Three ways to sample a future goal from an episode that ends: on its tape, in its maze.
 
 const SAMPLERS = {
   truncated: "truncated (cut and renormalised)",
@@ -35,11 +35,19 @@ export function countDraws(p, n, seed) {
   return counts;
 }
 
-const NAMES = ["gamma", "t", "draws", "seed"];
+/** Probability of each of S states as the goal, on a walk from its step t on. */
+export function goalShares(walk, t, p, S) {
+  const shares = new Float64Array(S);
+  p.forEach((share, k) => { shares[walk[t + 1 + k]] += share; });
+  return shares;
+}
+
+const NAMES = ["gamma", "t", "draws", "seed", "shown"];
 
 export default widget("sampler-explorer", NAMES, (model, root) => {
   const length = model.get("length"), said = readout(), keys = Object.keys(SAMPLERS);
-  let now, all;
+  const maze = readCells(model), walk = model.get("walk");
+  let now, all, shares, pointed; // pointed: a cell, or undefined
 
   const canvas = picture("aspect-ratio: 1 / 1.1", (context, width, height, colour) => {
     const x = (time) => 8 + (time / length) * (width - 16), { t, draws } = now;
@@ -57,11 +65,11 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
       text(context, SAMPLERS[key], 8, base - tall - 18, colour("ink"));
       p.forEach((share, k) => {
         const high = (share / top) * tall;
-        context.fillStyle = colour("blue");
+        context.fillStyle = colour(walk[t + 1 + k] === pointed ? "ink" : "blue");
         context.fillRect(x(t + 1 + k) - w / 2, base - high, w, high);
         if (!counts[k]) return;
         const seen = Math.min(counts[k] / draws / top, 1.15) * tall;
-        disc(context, x(t + 1 + k), base - seen, Math.min(3.5, w * 0.6 + 1), colour("orange"));
+        disc(context, x(t + 1 + k), base - seen, Math.min(3, w * 0.6 + 1), "#ffffff", "#14181d");
       });
       line(context, [[x(0), base], [x(length), base]], colour("line"), { width: 1 });
       const mean = x(t + all[key].mean);
@@ -73,10 +81,68 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
   });
 
   draggable(canvas, (x, _, phase) => {
-    if (phase === "hover") return;
     const time = Math.round(((x - 8) / (canvas.clientWidth - 16)) * length);
+    if (phase === "hover") return point(walk[clamp(time, 0, length)]);
     put(model, { t: clamp(time, 0, length - 1), draws: 0 });
   });
+
+  function point(s) {
+    pointed = s;
+    tell();
+    canvas.paint();
+    rooms.paint();
+  }
+
+  /** The step of the tape in this cell that comes next, or the first one. */
+  function jump(s) {
+    const times = [...walk.keys()].filter((k) => k < length && walk[k] === s);
+    if (!times.length) return point(s);
+    pointed = undefined;
+    put(model, { t: times.find((k) => k > model.get("t")) ?? times[0], draws: 0 });
+  }
+
+  const rooms = mazeCanvas(maze, {
+    marker: () => walk[model.get("t")],
+    move: jump,
+    read: point,
+    scene: () => ({
+      fill: (s) => (shares[s] ? viridis(Math.sqrt(shares[s] / Math.max(...shares))).fill : undefined),
+      over: trail,
+      start: walk[now.t],
+      read: pointed,
+    }),
+  });
+
+  /** The walk: behind (dashed), ahead, and the drawn goals. */
+  function trail(context, centre, size, colour) {
+    const at = walk.map((s, k) => {
+      const [y, x] = centre(s), [dx, dy] = scatter(k);
+      return [x + 0.5 * dx * size, y + 0.5 * dy * size];
+    });
+    line(context, at.slice(0, now.t + 1), colour("soft"), { width: 1.5, dash: [3, 3] });
+    for (const [shade, width] of [["#14181d", 3], ["#ffffff", 1.5]]) {
+      line(context, at.slice(now.t), shade, { width });
+    }
+    const { counts } = all[now.shown], most = Math.max(1, ...counts);
+    counts.forEach((n, k) => n && disc(context, ...at[now.t + 1 + k],
+      2 + 3 * Math.sqrt(n / most), "#ffffff", "#14181d"));
+  }
+  for (const node of [canvas, rooms]) node.addEventListener("pointerleave", () => point(undefined));
+
+  function tell() {
+    const remaining = length - now.t, s = pointed;
+    const { counts } = all[now.shown];
+    const drawn = (one) => sum(counts.filter((_, k) => walk[now.t + 1 + k] === one));
+    const later = [...walk.keys()].filter((k) => k > now.t && walk[k] === s).length;
+    said.textContent = s === undefined
+      ? `${remaining} steps remain; an endless episode has mean offset ` +
+        `${fixed(1 / (1 - now.gamma), 1)}. ` + (now.draws
+          ? `${now.draws} drawn, ${counts.filter(Boolean).length} different steps ` +
+            `(${now.shown}).` : "No goal drawn yet.")
+      : `${cellName(maze, s)}: ${later} of the steps to come; the goal with probability ` +
+        `${pretty(shares[s])} (${now.shown})${now.draws ? `, drawn ${drawn(s)} times` : ""}.`;
+    Object.assign(root.dataset, { pointed: s ?? "", said: said.textContent });
+  }
 
   const rows = table("Mean offset and distance of three samplers",
     ["sampler", "mean offset", "distance"], keys);
@@ -86,8 +152,11 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
     return row;
   };
   return {
-    view: [canvas],
+    view: [canvas, rows, said],
     controls: [
+      rooms,
+      choice(model, "shown", "Colours and dots in the maze",
+        Object.fromEntries(keys.map((key) => [key, key]))),
       afresh(slider(model, "t", "current step t", { min: 0, max: length - 1, step: 1 })),
       afresh(slider(model, "gamma", "discount γ", {
         min: 0.5, max: 0.99, step: 0.01, show: (x) => Number(x.toFixed(4)).toString(),
@@ -95,13 +164,12 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
       h("div", { class: "crl-buttons" }, button("Draw 1", draw(1)),
         button("Draw 100", draw(100)),
         button("Clear", () => put(model, { draws: 0, seed: model.get("seed") + 1 }))),
-      rows,
-      said,
     ],
-    caption: "Drag the orange disc along the episode or use the sliders. Bars: probability of " +
-      "each future step as the goal; triangle: their mean. Orange dots: how often a step was " +
-      "drawn. Distance: total " +
-      "variation to the geometric distribution of an episode that never ends.",
+    caption: "Drag the orange disc along the episode, or press a cell that the walk crosses. " +
+      "Bars: probability of each future step as the goal; triangle: their mean. Maze: the same " +
+      "walk, its past dashed; colours: probability of each cell, from dark to bright. Small " +
+      "dots: drawn goals. Distance: total variation to the geometric distribution of an " +
+      "episode that never ends.",
     update() {
       now = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
       const remaining = length - now.t;
@@ -109,17 +177,15 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
         const p = offsetPmf(key, now.gamma, remaining);
         return [key, { p, ...summary(p, now.gamma), counts: countDraws(p, now.draws, now.seed) }];
       }));
+      shares = goalShares(walk, now.t, all[now.shown].p, maze.S);
       keys.forEach((key, k) =>
         rows.fill(k, fixed(all[key].mean, 2), fixed(all[key].distance, 3)));
-      said.textContent = `${remaining} steps remain; an endless episode has mean offset ` +
-        `${fixed(1 / (1 - now.gamma), 1)}. ` + (now.draws
-        ? `${now.draws} drawn; most often ${keys.map((key) => {
-          const { counts } = all[key];
-          return `t+${counts.indexOf(Math.max(...counts)) + 1} (${key})`;
-        }).join(", ")}.` : "No goal drawn yet.");
-      root.dataset.summary = JSON.stringify(all);
+      tell();
+      Object.assign(root.dataset, { summary: JSON.stringify(all), t: now.t,
+        shares: JSON.stringify([...shares]) });
       canvas.say(`Future offsets from step ${now.t} of ${length}, discount ${now.gamma}: ` +
         `mean offset ${keys.map((key) => `${key} ${fixed(all[key].mean, 2)}`).join(", ")}`);
+      rooms.say(`Maze with the walk of the episode; now ${cellName(maze, walk[now.t])}`);
     },
   };
 });
