@@ -20,6 +20,7 @@ Studies, each in the order of what is most worth to know:
 
 * speeds: see `_speeds.py`.
 * play: four agents learn five tasks from play, from pixels, in equally many updates.
+* shifts: pictures moved each by itself in an update, or all alike.
 * own-states: from nothing, from states, a million own steps.
 * own-pixels: the same from pixels.
 * t4: BinPick from pixels, by the preset for a small GPU.
@@ -139,6 +140,15 @@ def play() -> Iterator[Job]:
             yield training("play", task, agent, range(3), *sizes, **how)
 
 
+def shifts() -> Iterator[Job]:
+    """Does it matter that pictures are moved each by itself, or all alike?"""
+    how = {"obs": "pixels", "data": "play"}
+    sizes = "episodes=4000", "steps=10000", "every=1000"
+    for alike in ("true", "false"):
+        agent = "crl", f"shift_alike={alike}"
+        yield training("shifts", "PickPlace", agent, range(2), *sizes, **how)
+
+
 def own(study: str, tasks: Iterable[str], seeds: int, **how) -> Iterator[Job]:
     """From nothing: each task with each agent."""
     sizes = "collect=1000000", "copies=64", "per_update=4"
@@ -155,7 +165,8 @@ def studies() -> dict[str, list[Job]]:
     return {
         "speeds": [Job("speeds", "speeds", "speeds", (f"--seconds={SPEEDS}",))],
         "play": [*play()],
-        "own-states": [*own("own-states", ["BinPick", "Push", "BinPickPaper"], 8)],
+        "shifts": [*shifts()],
+        "own-states": [*own("own-states", ["BinPick", "Push", "BinPickPaper"], 4)],
         "own-pixels": [*pixels],
         "t4": [t4],
     }

@@ -153,18 +153,21 @@ class Seeing(nnx.Module):
 
 
 def shifted(
-    key: PRNGKeyArray, x: Shaped[Array, "B ..."], pixels: int
+    key: PRNGKeyArray, x: Shaped[Array, "B ..."], pixels: int, *, alike: bool = False
 ) -> Shaped[Array, "B ..."]:
-    """Each picture moved by up to `pixels` at random, its edges repeated.
+    """Each picture, or all `alike`, moved by up to `pixels` at random, edges repeated.
 
-    Source: Yarats et al. (2021), Sec. 3.1.
+    Source: Yarats et al. (2021), Sec. 3.1: each by itself.
     """
     if not pixels or x.ndim != 4:
         return x
     around = ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0))
-    at = jax.random.randint(key, (len(x), 2), 0, 2 * pixels + 1)
+    wide, many = jnp.pad(x, around, mode="edge"), 1 if alike else len(x)
+    at = jax.random.randint(key, (many, 2), 0, 2 * pixels + 1)
+    if alike:
+        return jax.lax.dynamic_slice(wide, (0, *at[0], 0), x.shape)
 
     def crop(picture, at):
         return jax.lax.dynamic_slice(picture, (*at, 0), x.shape[1:])
 
-    return jax.vmap(crop)(jnp.pad(x, around, mode="edge"), at)
+    return jax.vmap(crop)(wide, at)

@@ -143,3 +143,26 @@ def test_only_pictures_are_shifted_each_by_itself():
     assert s.dtype == jnp.uint8
     different = (s != g).any((1, 2, 3))
     assert different.mean() > 0.9
+
+
+def test_all_pictures_of_an_update_may_be_shifted_alike():
+    """Each is the same window of its own picture, in every part of the batch."""
+    batch = Batch(frames(5, 1), jnp.ones((5, 2)), frames(5, 2), frames(5, 3))
+    config, found = Config(shift=2, shift_alike=True), set()
+    for key in jax.random.split(jax.random.key(0), 100):
+        moved = config.augment(batch, key)
+        assert moved.a is batch.a
+        places = set(np.ndindex(5, 5))
+        for old, new in zip(batch, moved, strict=True):
+            if old is None or old.ndim < 4:
+                continue
+            around = np.pad(old, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
+            height, width = old.shape[1:3]
+            places = {
+                (i, j)
+                for i, j in places
+                if (around[:, i : i + height, j : j + width] == new).all()
+            }
+        found |= {places.pop()}
+        assert not places
+    assert len(found) > 20  # of 25

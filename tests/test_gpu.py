@@ -139,8 +139,10 @@ def test_studies_are_what_they_say():
             assert run.agent != "c_learning" or run.config.nce
     counts = Counter((run.task, run.agent) for run in runs["own-states"])
     tasks = {"BinPick", "BinPickPaper", "Push"}
-    assert {counts[task, "td3_her"] for task in tasks} == {16}  # told and untold
-    assert sorted(counts.values()) == [8] * 9 + [16] * 3
+    assert {counts[task, "td3_her"] for task in tasks} == {8}  # told and untold
+    assert sorted(counts.values()) == [4] * 9 + [8] * 3
+    alike = [run.config.shift_alike for run in runs["shifts"]]
+    assert alike == [True, True, False, False]
     assert runs["t4"][0].config.batch_size == 512
 
 

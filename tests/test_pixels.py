@@ -23,6 +23,7 @@ mujoco = pytest.importorskip("mujoco", minversion="4")
 from mujoco.batch import Batch  # noqa: E402
 
 VISIBLE = np.array([1, 1, 1, 0, 0, 0], np.uint8)  # geom groups
+CASTING = np.array([1, 1, 0, 0, 0, 0], np.uint8)
 AMBIENT = np.array([0.4, 0.35, 0.3])
 DIRECTED = np.array([1.1, 0.55, 0.6])  # more red light than a picture can hold
 N = 200
@@ -45,6 +46,7 @@ ZOO = """
     <geom type="box" size="0.1 0.2 0.05" pos="-0.5 0.3 0.1" euler="0 0 30"/>
     <geom type="box" size="0.2 0.2 0.2" pos="0 -1.4 0.3"/>
     <geom type="box" size="0.03 0.02 0.02" pos="0.1 0.12 0.07"/>
+    <geom type="box" size="0.06 0.06 0.01" pos="-0.15 -0.2 0.2" group="2"/>
     <geom type="ellipsoid" size="1 2 3" group="3"/>
     <geom type="ellipsoid" size="1 2 3" rgba="1 0 0 0"/>
     <body pos="0.1 0.13 0">
@@ -55,6 +57,7 @@ ZOO = """
       <freejoint/>
       <geom type="cylinder" size="0.1 0.05" pos="0.1 0 0" euler="50 0 0"/>
       <geom type="sphere" size="0.07" pos="-0.1 0 0" rgba="0.9 0.9 0.2 1"/>
+      <geom type="sphere" size="0.05" pos="-0.2 -0.2 0.1" group="2"/>
       <body pos="0 0.1 0.1" euler="0 40 0">
         <geom type="capsule" size="0.04 0.1" rgba="0.1 0.6 0.3 1"/>
       </body>
@@ -130,7 +133,7 @@ def by_mujoco(model, qpos, camera, shape):
     depth, geom, normal = batch.ray(eye, rays, geomgroup=VISIBLE, normal=True)
     cosine = np.maximum(normal @ light, 0)
     points = eye + depth[..., None] * rays + 1e-5 * (normal + light)
-    dark = batch.ray(points, light, geomgroup=VISIBLE)[1] >= 0
+    dark = batch.ray(points, light, geomgroup=CASTING)[1] >= 0
     dark &= (geom >= 0) & (cosine > 0)
     shape = (len(qpos), *shape)
     return (x.reshape(*shape, *x.shape[2:]) for x in (depth, geom, cosine, dark))

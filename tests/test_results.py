@@ -223,6 +223,16 @@ def test_ledger_adds_up_by_device():
     assert found["runs"] == ("3", "1")
     assert found["minutes of a run"][0] == "1.0 to 3.0, median 2.0"
     assert found["minutes in all"] == ("6", "0")
+    assert found["memory, at most"] == ("not noted", "not noted")
+
+
+def test_ledger_counts_minutes_of_seeds_at_once_once():
+    how = {"device": "1 x GPU", "minutes": 8.0, "seeds_at_once": 2}
+    both = [made(**how, memory_gib=memory) for memory in (0.5, 0.74)]
+    found = cells(results.ledger(both))
+    assert found["minutes of a run"] == ("8.0, median 8.0",)
+    assert found["minutes in all"] == ("8",)
+    assert found["memory, at most"] == ("0.7 GiB",)
 
 
 def test_steps_to_a_level_are_those_the_agent_collected():

@@ -155,6 +155,28 @@ def test_a_run_that_collects_goes_on_to_the_same_result(tmp_path, monkeypatch):
     assert manifest["collected"] == 800
 
 
+def test_large_checkpoints_are_written_less_often(tmp_path, monkeypatch):
+    """At a byte a second only the first and the last one: what follows the first is
+    done again, with the same result."""
+    assert main(arguments(tmp_path / "whole", *ONLINE)) == 0
+    explore, out = Run.explore, tmp_path / "halves"
+
+    def interrupted(self, policy, k, n):
+        if k == 3:
+            raise KeyboardInterrupt
+        return explore(self, policy, k, n)
+
+    monkeypatch.setattr(runs, "PACE", 1)
+    monkeypatch.setattr(Run, "explore", interrupted)
+    assert main(arguments(out, *ONLINE)) == 130
+    assert int(restored(out)[1].step) == 50
+    assert len((out / "metrics.csv").read_text().splitlines()) == 1 + 4 + 3
+    monkeypatch.setattr(Run, "explore", explore)
+    assert main(arguments(out, *ONLINE, "--resume")) == 0
+    same = [tmp_path / x / "checkpoint.safetensors" for x in ("whole", "halves")]
+    assert same[0].read_bytes() == same[1].read_bytes()
+
+
 def test_without_data_an_agent_begins_with_random_walks(tmp_path):
     run = Run("Reach", "smoke", 0, tmp_path / "run")
     assert run.budget.steps == 0

@@ -160,6 +160,7 @@ MAKE = {
     "rollout-player": lambda **kw: player(**kw)[0],
     "stitching": lambda **kw: widgets.Stitching(HALL, TAPES, goal=6, **kw),
     "neighbours": neighbours,
+    "which-later": lambda **kw: widgets.WhichLater(GridMaze(), **kw),
 }
 HALL = GridMaze("U")
 TAPES = [[0, 1, 2, 2, 3, 4, 5], [5, 10, 9, 8, 7, 6, 7], [3, 4, 5, 4]]  # none: 0 to 6
@@ -705,6 +706,41 @@ def test_neighbours_in_the_page_are_those_of_python(node, within):
         asking, answering = widget.points[name]
         apart = asking[:, None].astype(float) - answering[index.astype(int)]
         np.testing.assert_allclose(gap, np.linalg.norm(apart, axis=-1), rtol=1e-6)
+
+
+def test_the_game_of_which_came_later(node):
+    """The critic is the exact one, and as often right as it must be."""
+    maze, gamma, n = GridMaze("U"), 0.8, 4_000
+    M = occupancy.discounted_occupancy(maze.P, maze.uniform_policy, gamma)
+    p_g = occupancy.goal_marginal(M, maze.uniform_policy / maze.n_states)
+    body = """
+      const maze = w.readMaze(model), f = w.bestCritic(maze, given.gamma);
+      const cells = [...Array(maze.S).keys()], rounds = [...Array(given.n).keys()];
+      return { f: cells.map((g) => f(3, 2, g)), rounds: rounds.map((k) => {
+        const round = w.roundOf(maze, given.gamma, 1, k);
+        return { ...round, critic: w.answer(f, round) };
+      }) };"""
+    found = node(widgets.WhichLater(maze, gamma=gamma), body, gamma=gamma, n=n)
+    assert found["f"] == pytest.approx(np.log(M[3, 2] / p_g).tolist())
+    for one in found["rounds"]:
+        own = one["ends"][one["right"]]
+        assert (one["path"][0], one["path"][-1]) == (one["s"], own)
+        assert len({one["s"], *one["ends"]}) == 3
+        steps = zip(one["path"], one["path"][1:], strict=False)
+        assert all(maze.P[s, :, x].any() for s, x in steps)
+        assert maze.P[one["s"], one["a"], one["path"][1]] == 1
+    # Its own end is g, the other one h: all pairs of three different cells.
+    g, h, s = np.ogrid[: maze.n_states, : maze.n_states, : maze.n_states]
+    apart = (g != h) & (g != s) & (h != s)  # (G, H, S)
+    ratio = np.log(M / p_g)
+    pairs = np.einsum("sag,h,ghs->sagh", M, p_g, apart)
+    won = ratio[..., :, None] > ratio[..., None, :]
+    share = (pairs * won).sum() / pairs.sum()
+    right = np.mean([one["critic"] == one["right"] for one in found["rounds"]])
+    assert right == pytest.approx(share, abs=4.5 * np.sqrt(share * (1 - share) / n))
+    assert np.mean([one["right"] for one in found["rounds"]]) == pytest.approx(
+        0.5, abs=4.5 / 2 / np.sqrt(n)
+    )
 
 
 # ---------------------------------------------------------------- in a browser
@@ -1498,6 +1534,36 @@ def test_neighbours_are_picked(mount):
 
 
 @pytest.mark.browser
+def test_which_later_is_played(mount):
+    maze, name = GridMaze(), "which-later"
+    page = mount(MAKE[name]())
+    right = data(page, name)["right"]
+    before = drawn(page, name)
+    page.get_by_role("button", name=right, exact=True).press("Enter")
+    found = data(page, name)
+    assert (json.loads(found["won"])[0], found["open"]) == (1, "false")
+    assert f"{right} came later" in page.locator(".crl-readout").inner_text()
+    assert drawn(page, name) != before
+    page.keyboard.press("Enter")  # the focus is on "Next round"
+    found = data(page, name)
+    assert found["open"] == "true"
+    wrong = "AB".index(found["right"]) ^ 1
+    place = cell_at(maze, json.loads(found["ends"])[wrong])
+    drag(page, page.locator(f".crl-{name} canvas"), place, place)
+    assert json.loads(data(page, name)["won"])[0] == 1
+    assert page.locator("tbody tr").first.inner_text().split() == [
+        "you",
+        "1",
+        "2",
+        "50",
+        "%",
+    ]
+    page.get_by_role("button", name="Start over").click()
+    assert json.loads(data(page, name)["won"]) == [0, 0]
+    assert page.errors == []
+
+
+@pytest.mark.browser
 def test_rollout_player_holds_still_for_who_asks_for_it(mount):
     page, name = mount(player()[0], reduced_motion="reduce"), "rollout-player"
     page.wait_for_timeout(500)
@@ -1595,6 +1661,7 @@ def test_traits_round_trip(name):
         "rollout-player": {"rollout": 2, "goal": 1, "t": MOMENTS},
         "stitching": {"walks": [[0, 1]], "used": [True], "start": 2, "gamma": 0.5},
         "neighbours": {"at": 9, "within": "all"},
+        "which-later": {"guesses": ["A", "B"], "played": 1, "seed": 3, "gamma": 0.5},
     }[name]
     widget = MAKE[name]()
     widget.set_state(changes)  # what a message from the page does
@@ -1607,6 +1674,7 @@ def test_traits_round_trip(name):
 
 
 BAD = {
+    "played must lie": lambda: MAKE["which-later"](played=-1),
     "rollout must lie in .0, 2.": lambda: MAKE["rollout-player"](rollout=3),
     "t must lie in .0, 12.; got 13": lambda: MAKE["rollout-player"](t=13),
     "best must lie in .-1, 1.": lambda: MAKE["rollout-player"](

@@ -40,7 +40,9 @@ class Config:
     tower: str = "patch"
     """Encoder of pictures: a name in `encoders.TOWERS` (the paper: ``conv``)."""
     shift: int = 0
-    """Largest random shift of each picture in an update, in pixels (DrQ: 4)."""
+    """Largest random shift of pictures in an update, in pixels (DrQ: 4)."""
+    shift_alike: bool = False
+    """Does one shift move all pictures of an update? Else each has its own (DrQ)."""
     exploration: float = 0.0
     """Standard deviation of exploration noise on the mode; 0: sample the policy."""
 
@@ -65,10 +67,13 @@ class Config:
         return {name: getattr(self, name) for name in names}
 
     def augment(self, batch: Batch, key: PRNGKeyArray) -> Batch:
-        """The batch with its pictures shifted, each by itself."""
+        """The batch with its pictures shifted, each by itself or all alike."""
         keys = jax.random.split(key, len(batch))
+        if self.shift_alike:
+            keys = [key] * len(batch)
+        move = partial(shifted, pixels=self.shift, alike=self.shift_alike)
         parts = zip(keys, batch, strict=True)
-        return Batch(*(x if x is None else shifted(k, x, self.shift) for k, x in parts))
+        return Batch(*(x if x is None else move(k, x) for k, x in parts))
 
     def adam(self) -> optax.GradientTransformation:
         """The optimiser, with its step-size schedule."""

@@ -22,6 +22,7 @@ from crl_mini import checks
 NOTHING = 0xFFFFFF  # the colour where a ray hits no geom, 0xBBGGRR
 DIRECTIONAL = 1  # mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
 TINY = 1e-12  # replaces a divisor of zero, where a ray runs along a face or an axis
+FLAT = 2  # the geom group that casts no shadow
 SKIN = 1e-5  # metres; a shadow ray ignores hits nearer than this to its surface
 
 # x, y and z as separate entries, each a number or a whole picture (H, W): XLA then
@@ -142,6 +143,7 @@ class Geoms:
     kinds: tuple[str, ...] = field(metadata={"static": True})
     numbers: tuple[int, ...] = field(metadata={"static": True})  # MuJoCo's
     rows: tuple[int, ...] = field(metadata={"static": True})  # of their bodies' poses
+    casts: tuple[bool, ...] = field(metadata={"static": True})  # a shadow?
     poses: Float[Array, "G 7"]  # in the frames of their bodies
     sizes: Float[Array, "G 3"]  # half-sizes or radii, metres
     colours: UInt32[Array, " G"]
@@ -163,6 +165,7 @@ class Geoms:
             tuple(kinds),
             tuple(numbers.tolist()),
             tuple(rows.tolist()),
+            tuple((model.geom_group[numbers] < FLAT).tolist()),
             poses=_float(np.hstack([model.geom_pos, model.geom_quat])[numbers]),
             sizes=_float(model.geom_size[numbers]),
             colours=jnp.asarray(rgb[:, 0] | rgb[:, 1] << 8 | rgb[:, 2] << 16),
@@ -198,6 +201,8 @@ class Geoms:
         """Whether a geom stands between the light and the ray's point at `depth`."""
         dark = jnp.zeros(depth.shape, bool)
         for g, eye, d, light in self.rays(views, x, y):
+            if not self.casts[g]:
+                continue
             near, _ = SHAPES[self.kinds[g]](self.sizes[g], at(depth, eye, d), light)
             dark |= (near > SKIN) & (near < jnp.inf)
         return dark
@@ -209,7 +214,8 @@ class Scene:
     """A model's visible geoms, camera and light: everything that `draw` needs.
 
     It renders the planes, spheres, capsules, cylinders and boxes of the geom groups 0
-    to 2, in their `rgba` unless that is fully transparent; no textures, no gloss.
+    to 2, in their `rgba` unless that is fully transparent; no textures, no gloss. Those
+    of group 2 cast no shadow: it is for grounds, which have nothing beneath them.
     """
 
     bodies: tuple[int, ...] = field(metadata={"static": True})

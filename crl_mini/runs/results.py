@@ -195,15 +195,20 @@ def overall(runs: list[dict]) -> str:
 
 
 def ledger(runs: list[dict]) -> str:
-    """One row a device: runs, and minutes of training, evaluations included."""
+    """One row a device: runs, minutes of training, evaluations included, and memory.
+
+    Seeds that were trained at once took their minutes together: each counts its share.
+    Memory is the largest peak on a GPU, in GiB, where it was noted.
+    """
     rows = []
     for (device,), mine in grouped(runs, "device").items():
-        spent = [run["minutes"] for run in mine]
-        each = f"{minutes(mine)}, median {np.median(spent):.1f}"
-        rows.append([device, f"{len(mine)}", each, f"{sum(spent):,.0f}"])
-    return markdown_table(
-        ["device", "runs", "minutes of a run", "minutes in all"], rows
-    )
+        spent = [run["minutes"] / run.get("seeds_at_once", 1) for run in mine]
+        each = f"{minutes(mine)}, median {np.median([r['minutes'] for r in mine]):.1f}"
+        peaks = [run["memory_gib"] for run in mine if "memory_gib" in run]
+        memory = f"{max(peaks):.1f} GiB" if peaks else "not noted"
+        rows.append([device, f"{len(mine)}", each, f"{sum(spent):,.0f}", memory])
+    head = ["device", "runs", "minutes of a run", "minutes in all", "memory, at most"]
+    return markdown_table(head, rows)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

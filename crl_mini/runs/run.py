@@ -54,6 +54,7 @@ from crl_mini.specs import fitted
 from crl_mini.train import train
 
 TESTS, FRESH = 10_000, 20_000  # seeds of the goals of tests while training, and after
+PACE = 5_000_000  # bytes a second, of checkpoints that replace one another
 BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError)  # a config.json
 
 
@@ -344,10 +345,20 @@ def before_now(rows: list[dict]) -> tuple[float, int]:
 
 
 def save(run: Run, agent, replay: Replay, rows: list[dict]) -> None:
-    """Keep the curve so far and the checkpoint."""
+    """Keep the curve so far and the checkpoint, unless that is large and young."""
     keep(run, "metrics.csv", csv_text(rows))
-    replay = replay if run.rounds else None  # else it can be made again
-    keep(run, "checkpoint.safetensors", dump(agent, replay))
+    last = int(agent.step) == run.last_update
+    if last or not young(run.out / "checkpoint.safetensors"):
+        replay = replay if run.rounds else None  # else it can be made again
+        keep(run, "checkpoint.safetensors", dump(agent, replay))
+
+
+def young(path: Path) -> bool:
+    """Is a file younger than a second for each `PACE` bytes of it?"""
+    if not path.exists():
+        return False
+    stat = path.stat()
+    return abs(time.time() - stat.st_mtime) < stat.st_size // PACE
 
 
 def start(run: Run, resume: bool) -> tuple[Run, Any, Replay, list[dict]]:

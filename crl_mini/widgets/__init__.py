@@ -16,6 +16,7 @@ from crl_mini.widgets.rollout_player.widget import RolloutPlayer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 from crl_mini.widgets.seeds.widget import SeedDraw
 from crl_mini.widgets.stitching.widget import Stitching
+from crl_mini.widgets.which_later.widget import WhichLater
 
 __all__ = [
     "ActionPlane",
@@ -31,4 +32,5 @@ __all__ = [
     "SamplerExplorer",
     "SeedDraw",
     "Stitching",
+    "WhichLater",
 ]
