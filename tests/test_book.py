@@ -100,7 +100,7 @@ def test_each_of_three_to_five_exercises_has_an_executed_solution(path):
 
 
 #: Chapters whose code still walls off their ideas.
-UNFINISHED = {f"{number:02}" for number in range(5, 13)}
+UNFINISHED = {f"{number:02}" for number in (5, 6, 8, 10)}
 
 
 @chapter
