@@ -103,7 +103,7 @@ def test_each_of_three_to_five_exercises_has_an_executed_solution(path):
 
 
 #: Chapters whose code still walls off their ideas.
-UNFINISHED = {f"{number:02}" for number in range(5, 13)}
+UNFINISHED = {f"{number:02}" for number in (5, 6, 8, 10)}
 
 
 @chapter
@@ -214,7 +214,8 @@ def test_deeper_pages_stand_below_their_chapter_and_number_nothing():
         above = path.stem.removesuffix("-deeper")
         assert f"chapters/{above}\n        sections:\n" in toc
         assert f"({path.name})" in path.with_stem(above).read_text()
-        assert not re.search(r"\$\$ *\([\w-]+\) *$|\{exercise\}", path.read_text(), re.M)
+        numbered = r"\$\$ *\([\w-]+\) *$|\{exercise\}"
+        assert not re.search(numbered, path.read_text(), re.M)
 
 
 @chapter

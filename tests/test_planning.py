@@ -92,6 +92,18 @@ def test_largest_rise_is_the_worst_climb_of_any_two_moments():
     np.testing.assert_array_equal(planning.largest_rise(two), [0, 1])
 
 
+def test_a_greedy_rule_refuses_what_lies_above_the_lowest_so_far():
+    curves = RNG.normal(size=(3, 12))
+    for slack in (0.0, 0.4):
+        expected = [
+            [d > min(curve[: t + 1]) + slack for t, d in enumerate(curve)]
+            for curve in curves
+        ]
+        np.testing.assert_array_equal(planning.refused(curves, slack), expected)
+    falling = np.array([3.0, 2, 2, 0])
+    assert not planning.refused(falling, 0).any()
+
+
 def exact(name):
     """A maze, its optimal logits, and their travel cost."""
     maze = GridMaze(name)

@@ -129,7 +129,20 @@ def player(energy="l2", **kwargs):
     return widgets.RolloutPlayer(critic, **parts | kwargs), critic, parts
 
 
+def detour(**kw):
+    """A film of noise, with two distances that rise and one that never does."""
+    rng = np.random.default_rng(3)
+    film = rng.integers(0, 256, (MOMENTS, SIDE, SIDE, 3), np.uint8)
+    curves = {
+        "hand": 1 + np.sin(np.arange(MOMENTS)) / 2,
+        "phi(s, a)": 1 - np.arange(MOMENTS) / MOMENTS,
+        "pixels": 1 + rng.normal(size=MOMENTS) / 9,
+    }
+    return widgets.Detour(film, film[-1], kw.pop("curves", curves), **kw)
+
+
 PSI = np.append(ROOMS.cells, RNG.normal(size=(ROOMS.n_states, 3)), 1)
+PHI = PSI[:, None] + RNG.normal(size=(ROOMS.n_states, ROOMS.n_actions, PSI.shape[1]))
 SEEDS = {
     group: {
         measure: {
@@ -158,7 +171,8 @@ MAKE = {
     "sampler-explorer": lambda **kw: widgets.SamplerExplorer(**kw),
     "logits-scrubber": lambda **kw: widgets.LogitsScrubber(LOGITS, STEPS, **kw),
     "representation-explorer": explorer,
-    "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, **kw),
+    "planner": lambda **kw: widgets.Planner(ROOMS, NOISY, PSI, PHI, **kw),
+    "detour": detour,
     "seeds": lambda **kw: widgets.SeedDraw(SEEDS, **kw),
     "action-plane": action_plane,
     "rollout-player": lambda **kw: player(**kw)[0],
@@ -542,6 +556,23 @@ def test_planner_numbers(node, limit):
     for plan in ("graph", "interpolation"):
         same = found[plan] == ways[plan]
         assert same[off_diagonal].all()
+
+
+def test_detour_refuses_as_python_does(node):
+    for slack in (0.0, 0.01, 0.3):
+        widget = detour(slack=slack)
+        body = """
+          const curves = w.readCurves(model);
+          return Object.entries(curves).map(([name, curve]) =>
+            [name, curve, w.refused(curve, model.get("slack"))]);
+        """
+        found = node(widget, body)
+        for (name, curve, flags), own, no in zip(
+            found, widget.distances, widget.refused(), strict=True
+        ):
+            np.testing.assert_allclose(curve, own, atol=1e-6)
+            assert flags == no.tolist()
+            assert (name == "phi(s, a)") == (not any(flags))
 
 
 SCORES = [[0.5], [0.9, 0.1], [0.2, 0.7, 0.9], [1.0] * 5, SEEDS["Push"]["end"]["a"]]
@@ -1332,6 +1363,47 @@ def tap_at(canvas, share):
     return box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"]
 
 
+def test_planner_walks_to_the_goal_in_both_spaces(mount):
+    start, goal = ROOMS.index(1, 1), ROOMS.index(11, 11)
+    widget, name = MAKE["planner"](start=start, goal=goal, plan="graph"), "planner"
+    page = mount(widget, reduced_motion="reduce")
+    walk = widget.walks()["graph"]
+    action = planning.toward(widget.f, widget.ways()["graph"])[:, goal]
+    plane = pca(PSI)
+
+    def says(t):
+        move = plane(PHI[walk[t], action[walk[t]]][None])[0]
+        at = json.loads(data(page, name)["at"])
+        np.testing.assert_allclose(at, [*move, *plane(PSI[[goal]])[0]], atol=1e-3)
+
+    says(0)
+    before = [drawn(page, name, k) for k in range(2)]
+    page.get_by_role("button", name="Next").click()
+    says(1)
+    assert all(drawn(page, name, k) != before[k] for k in range(2))
+    page.get_by_label("step of the walk").press("End")
+    says(len(walk) - 1)
+    assert page.errors == []
+
+
+def test_detour_is_played_and_dragged(mount):
+    widget, name = detour(slack=0.05), "detour"
+    page = mount(widget, reduced_motion="reduce")
+    page.wait_for_selector(f".crl-{name}[data-ready]")
+    found = json.loads(data(page, name)["refused"])
+    assert found == widget.refused().sum(1).tolist()
+    before = [drawn(page, name, k) for k in range(2)]
+    page.get_by_role("button", name="Next").click()
+    assert data(page, name)["step"] == "1"
+    assert all(drawn(page, name, k) != before[k] for k in range(2))
+    drag(page, page.locator("canvas").nth(1), (0.3, 0.5), (0.999, 0.5))
+    assert data(page, name)["step"] == str(MOMENTS - 1)
+    page.get_by_label("step of the expert").press("Home")
+    said = page.locator(f".crl-{name} .crl-readout").inner_text()
+    assert said.startswith("Step 0: no rule is against it.")
+    assert page.errors == []
+
+
 def test_planner_is_dragged(mount):
     start, goal = ROOMS.index(1, 1), ROOMS.index(11, 11)
     widget, name = MAKE["planner"](start=start), "planner"
@@ -1782,7 +1854,8 @@ def test_traits_round_trip(name):
             **{"state": [2.5, 2.0], "action": [0.0, 1.0], "goal": [1.1, 9.5]},
             **{"energy": "cosine", "over": "states", "moved": "goal"},
         },
-        "planner": {"goal": 3, "start": 5, "plan": "graph", "held": "start"},
+        "planner": {"goal": 3, "start": 5, "plan": "graph", "held": "start", "t": 2},
+        "detour": {"t": 5, "slack": 0.1},
         "seeds": {
             **{"group": "Push", "measure": "ever", "first": "c", "second": "b"},
             **{"n": 7, "draws": 9},
@@ -1894,10 +1967,19 @@ BAD = {
     "held must be one of goal": lambda: MAKE["planner"](held="mouse"),
     "limit must lie in .0.5, 12.": lambda: MAKE["planner"](limit=0.0),
     "start must lie in .0, 9": lambda: MAKE["planner"](start=-1),
-    "f must have shape": lambda: widgets.Planner(ROOMS, NOISY[1:], PSI),
-    "psi must have shape": lambda: widgets.Planner(ROOMS, NOISY, PSI[1:]),
-    "f must be finite": lambda: widgets.Planner(ROOMS, NOISY * np.inf, PSI),
-    "psi must be finite": lambda: widgets.Planner(ROOMS, NOISY, PSI * np.nan),
+    "f must have shape": lambda: widgets.Planner(ROOMS, NOISY[1:], PSI, PHI),
+    "psi must have shape": lambda: widgets.Planner(ROOMS, NOISY, PSI[1:], PHI),
+    "phi must have shape": lambda: widgets.Planner(ROOMS, NOISY, PSI, PHI[:, 1:]),
+    "f must be finite": lambda: widgets.Planner(ROOMS, NOISY * np.inf, PSI, PHI),
+    "psi must be finite": lambda: widgets.Planner(ROOMS, NOISY, PSI * np.nan, PHI),
+    "phi must be finite": lambda: widgets.Planner(ROOMS, NOISY, PSI, PHI * np.nan),
+    "t must lie in .0, 11.": lambda: detour(t=12),
+    "slack must lie": lambda: detour(slack=-0.1),
+    "curves must have shape": lambda: detour(curves={"hand": np.ones(3)}),
+    "curves must be finite": lambda: detour(curves={"x": np.full(MOMENTS, np.nan)}),
+    "number of curves allowed": lambda: detour(
+        curves={str(k): np.ones(MOMENTS) for k in range(5)}
+    ),
     "group must be one of Reach, Push": lambda: MAKE["seeds"](group="Lift"),
     "measure must be one of end, ever": lambda: MAKE["seeds"](measure="mode"),
     "second must be one of a, b, c": lambda: MAKE["seeds"](second="d"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 from scipy.sparse.csgraph import shortest_path
 from scipy.special import logsumexp
 
@@ -121,6 +121,19 @@ def largest_rise(curves: Float[np.ndarray, "*N T1"]) -> Float[np.ndarray, "*N"]:
     """
     lowest = np.minimum.accumulate(curves, -1)
     return (curves - lowest).max(-1)
+
+
+def refused(
+    curves: Float[np.ndarray, "*N T1"], slack: float
+) -> Bool[np.ndarray, "*N T1"]:
+    """Whether each moment lies above the curve's lowest value so far by over `slack`.
+
+    A greedy rule goes only where its distance is smaller than ever before: it would
+    not go here.
+
+    Source: :eq:`rise`.
+    """
+    return curves > np.minimum.accumulate(curves, -1) + slack
 
 
 # Waypoints. Nodes are states that may serve as waypoints, N of them.

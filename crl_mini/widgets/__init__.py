@@ -5,6 +5,7 @@ A cell whose last line is a widget shows it.
 
 from crl_mini.widgets.action_plane.widget import ActionPlane
 from crl_mini.widgets.density_ratio.widget import DensityRatio
+from crl_mini.widgets.detour.widget import Detour
 from crl_mini.widgets.free_offsets.widget import FreeOffsets
 from crl_mini.widgets.logits_scrubber.widget import LogitsScrubber
 from crl_mini.widgets.maze_lab.widget import MazeLab
@@ -21,6 +22,7 @@ from crl_mini.widgets.which_later.widget import WhichLater
 __all__ = [
     "ActionPlane",
     "DensityRatio",
+    "Detour",
     "FreeOffsets",
     "LogitsScrubber",
     "MazeLab",

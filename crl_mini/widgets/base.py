@@ -16,8 +16,9 @@ import anywidget
 import numpy as np
 import traitlets
 from IPython.display import display
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
+from PIL import Image
 
 from crl_mini import checks
 from crl_mini.encoders import MLP
@@ -106,6 +107,16 @@ def discount(default: float = 0.9) -> Real:
 def seed_trait() -> Whole:
     """A trait for the seed of the JavaScript generator."""
     return Whole(0, within(0, 2**20))
+
+
+def sheet_of(films: UInt8[np.ndarray, "R T1 H W 3"], goals) -> bytes:
+    """All pictures as one lossless WebP, a row a film: its pictures, then its goal."""
+    rows = np.concatenate([films, goals[:, None]], 1)  # (R, T + 2, H, W, 3)
+    R, n, H, W, _ = rows.shape
+    whole = rows.transpose(0, 2, 1, 3, 4).reshape(R * H, n * W, 3)
+    file = io.BytesIO()
+    Image.fromarray(whole).save(file, "WEBP", lossless=True, exact=True)
+    return file.getvalue()
 
 
 def layers_of(tower: MLP) -> list:

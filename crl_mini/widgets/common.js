@@ -213,14 +213,15 @@ export function ticking(root, rate, tick) {
 }
 
 /**
- * A button that plays the whole-numbered trait `name` up to `last`, `rate` steps a second.
+ * A button that plays the whole-numbered trait `name` up to `last`, a number or a function,
+ * `rate` steps a second.
  * Readers who want no motion go `jump` steps at a press. While it plays, `said` is not
  * spoken: a screen reader cannot follow. With `film`, an element, it plays by itself
  * while that is seen, again and again, until node.stop().
  */
 export function player(model, root, name, last, { rate, jump, said, film }) {
   let halt, seen;
-  const at = () => model.get(name);
+  const at = () => model.get(name), end = () => (last.call ? last() : last);
   const node = button("", () => (halt ? node.stop() : node.play()));
   const pause = () => {
     halt?.();
@@ -230,13 +231,13 @@ export function player(model, root, name, last, { rate, jump, said, film }) {
   };
   node.stop = () => { seen?.disconnect(); pause(); };
   node.play = () => {
-    if (still()) return put(model, { [name]: at() >= last ? 0 : Math.min(at() + jump, last) });
+    if (still()) return put(model, { [name]: at() >= end() ? 0 : Math.min(at() + jump, end()) });
     let rest = 2 * rate; // ticks at the end, before it begins again
     said.setAttribute("aria-live", "off");
     node.textContent = "Pause";
-    if (at() >= last) put(model, { [name]: 0 });
+    if (at() >= end()) put(model, { [name]: 0 });
     halt = ticking(root, rate, () => {
-      if (at() < last) put(model, { [name]: at() + 1 });
+      if (at() < end()) put(model, { [name]: at() + 1 });
       else if (!film) node.stop();
       else if (--rest === 0) [rest] = [2 * rate, put(model, { [name]: 0 })];
       return halt;

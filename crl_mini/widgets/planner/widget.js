@@ -99,11 +99,25 @@ export function walk(next, s, g) {
   return path;
 }
 
-const TRAITS = ["goal", "start", "plan", "held", "limit", "gamma"];
+/** A map of points into width x height, the same scale for both axes, y upwards. */
+export function fitting(points, width, height, margin = 16) {
+  const ends = [0, 1].map((k) => points.map((p) => p[k]));
+  const [mx, my] = ends.map((xs) => (Math.max(...xs) + Math.min(...xs)) / 2);
+  const unit = Math.min(...ends.map((xs, k) =>
+    ([width, height][k] - 2 * margin) / (Math.max(...xs) - Math.min(...xs) || 1)));
+  return ([x, y]) => [width / 2 + (x - mx) * unit, height / 2 - (y - my) * unit];
+}
+
+const MOMENTS = 4; // steps a second
+const TRAITS = ["goal", "start", "plan", "held", "limit", "gamma", "t"];
 
 export default widget("planner", TRAITS, (model, root) => {
   const maze = readMaze(model), critic = readCritic(model, maze), { S } = maze;
   const said = readout();
+  const flat = array(Float32Array, model.get("plane"));
+  const point = (k) => [flat[2 * k], flat[2 * k + 1]];
+  const psiAt = (s) => point(s), phiAt = (s, a) => point(S + s * maze.A + a);
+  const moveAt = (s) => phiAt(s, plans[model.get("plan")].actions[s]);
   let gamma, limit, cost, onward, plans, planned, hovered, grabbed;
 
   function ways(s, g) {
@@ -133,9 +147,32 @@ export default widget("planner", TRAITS, (model, root) => {
     return nodes;
   }
 
+  const walkNow = () => {
+    const { next } = plans[model.get("plan")];
+    return walk(next, model.get("start"), model.get("goal"));
+  };
+  const now = () => Math.min(model.get("t"), walkNow().length - 1);
+
+  /** psi of every cell, and phi(s, a) of the walk on its way to psi(g). */
+  const plane = picture("aspect-ratio: 1 / 0.7", (context, width, height, colour) => {
+    const g = model.get("goal"), moves = walkNow().map(moveAt), t = now();
+    const cells = [...Array(S).keys()];
+    const at = fitting([...cells.map(psiAt), ...cells.map(moveAt)], width, height);
+    for (const s of cells) disc(context, ...at(psiAt(s)), 3, colour("line"));
+    line(context, moves.map(at), colour("line"), { width: 1.5 });
+    line(context, moves.slice(0, t + 1).map(at), colour("blue"), { width: 3 });
+    star(context, ...at(psiAt(g)), 10, colour("mark"));
+    disc(context, ...at(moves[t]), 6, colour("orange"), colour("paper"));
+    text(context, "dots: ψ of every cell; star: ψ(g)", 2, 8, colour("soft"));
+    text(context, "disc: φ(s, a) on the walk", 2, height - 8, colour("soft"));
+  });
+
+  const last = () => walkNow().length - 1;
+  const play = player(model, root, "t", last, { rate: MOMENTS, jump: 1, said });
+
   function over(context, centre, size, colour) {
-    const { next, way } = plans[model.get("plan")], s = model.get("start"), g = model.get("goal");
-    const path = walk(next, s, g), at = (x) => centre(x).reverse();
+    const { way } = plans[model.get("plan")], s = model.get("start"), g = model.get("goal");
+    const path = walkNow(), at = (x) => centre(x).reverse();
     line(context, path.map(at), colour("paper"), { width: size * 0.3 });
     line(context, path.map(at), colour("blue"), { width: size * 0.17 });
     for (const node of chain(way, s, g)) {
@@ -148,6 +185,7 @@ export default widget("planner", TRAITS, (model, root) => {
       context.fill();
       context.stroke();
     }
+    disc(context, ...at(path[now()]), size * 0.24, colour("orange"), colour("paper"));
     if (path.at(-1) !== g) {
       const [x, y] = at(path.at(-1)), r = size * 0.3;
       for (const [ink, width] of [["paper", 7], ["orange", 3.5]]) {
@@ -164,7 +202,8 @@ export default widget("planner", TRAITS, (model, root) => {
         grabbed = ["start", "goal"].find((name) => model.get(name) === s) ?? model.get("held");
       }
       hovered = undefined;
-      put(model, { [phase ? grabbed : model.get("held")]: s });
+      play.stop();
+      put(model, { t: 0, [phase ? grabbed : model.get("held")]: s });
     },
     read: (s) => { hovered = s; tell(); canvas.paint(); },
     scene: () => ({
@@ -190,9 +229,13 @@ export default widget("planner", TRAITS, (model, root) => {
       `${arrives[s] ? "." : " and never arrives."}`;
   }
 
+  const scrubber = slider(model, "t", "step of the walk", { min: 0, max: 1, step: 1 });
+  for (const kind of ["pointerdown", "keydown"]) scrubber.addEventListener(kind, play.stop);
+
   return {
-    view: [canvas],
+    view: [canvas, scrubber, play],
     controls: [
+      plane,
       choice(model, "plan", "Plan", {
         greedy: "greedy", interpolation: "interpolate", graph: "graph",
       }),
@@ -205,10 +248,10 @@ export default widget("planner", TRAITS, (model, root) => {
       rows,
       said,
     ],
-    caption: "Drag the star or the disc, click a cell, or focus the maze and press the arrow " +
-      "keys (with Shift they read cells). The line is the walk, diamonds are waypoints, a " +
-      "large cross is where it turns in circles. From tinted, crossed cells this plan never " +
-      "arrives.",
+    caption: "Drag the star or the start, click a cell, or focus the maze and press the arrow " +
+      "keys (with Shift they read cells). The line is the walk, the orange disc its present " +
+      "step; diamonds are waypoints, a large cross is where it turns in circles. From tinted, " +
+      "crossed cells this plan never arrives. The plane holds the two principal axes of ψ.",
     update() {
       const goal = model.get("goal"), start = model.get("start");
       if (model.get("gamma") !== gamma) {
@@ -232,6 +275,13 @@ export default widget("planner", TRAITS, (model, root) => {
         rows.row(k).classList.toggle("crl-fine", there);
         rows.row(k).classList.toggle("crl-stuck", !there);
       });
+      const path = walkNow(), at = now();
+      scrubber.querySelector("input").max = Math.max(path.length - 1, 1);
+      scrubber.sync();
+      plane.say(`The plane of ψ: at step ${at} of ${path.length - 1}, φ(s, a) is ` +
+        `${pretty(Math.hypot(...[0, 1].map((k) => moveAt(path[at])[k] - psiAt(goal)[k])), 2)} ` +
+        "from ψ(g).");
+      root.dataset.at = JSON.stringify([...moveAt(path[at]), ...psiAt(goal)]);
       root.dataset.walks = JSON.stringify(walks);
       root.dataset.arriving = JSON.stringify(counts);
       tell();

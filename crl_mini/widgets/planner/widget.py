@@ -10,7 +10,8 @@ from crl_mini import checks
 from crl_mini.envs.maze import GridMaze
 from crl_mini.figures.plots import walks
 from crl_mini.measure import planning
-from crl_mini.widgets.base import MazeWidget, Name, Real, named, within
+from crl_mini.measure.critics import pca
+from crl_mini.widgets.base import MazeWidget, Name, Real, Whole, named, within
 
 LARGEST = 100_000  # logits, at two bytes each
 
@@ -19,10 +20,11 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
     """Three walks to one goal in a maze: greedy, by interpolation, and by a graph.
 
     `f` (S, A, S) are a critic's logits, ``f[s, a, g]``, at most 100,000; `psi` (S, D)
-    its representations of all states, both finite. `gamma` is the critic's discount,
-    `limit` the largest cost in nats that a planner trusts, 0.5 to 12. Logits are
-    shipped as 16-bit integers, exact to 1/131,000 of their range: the attributes `f`
-    and `psi` hold the shipped numbers.
+    and `phi` (S, A, D) its representations of all states and actions, all finite.
+    `gamma` is the critic's discount, `limit` the largest cost in nats that a planner
+    trusts, 0.5 to 12. Logits are shipped as 16-bit integers, exact to 1/131,000 of
+    their range: the attributes `f` and `psi` hold the shipped numbers. Of `phi` only
+    its place on the two principal axes of `psi` is shipped. `t` is a step of the walk.
     """
 
     PLANS = ("greedy", "interpolation", "graph")
@@ -31,37 +33,44 @@ class Planner(MazeWidget, files=("common", "maze", "planner/widget")):
     stored = traitlets.Bytes().tag(sync=True)  # uint16 (S, A, S)
     low, scale = (traitlets.Float().tag(sync=True) for _ in range(2))
     embedded = traitlets.Bytes().tag(sync=True)  # float32 (S, D)
+    plane = traitlets.Bytes().tag(sync=True)  # float32 psi (S, 2), phi (S, A, 2)
     plan = Name("greedy", named(*PLANS))
     held = Name("goal", named("goal", "start"))
     limit = Real(4.0, within(0.5, 12))
+    t = Whole(0, within(0, 1000))
 
     def __init__(
         self,
         maze: GridMaze,
         f: Shaped[ArrayLike, "..."],
         psi: Shaped[ArrayLike, "..."],
+        phi: Shaped[ArrayLike, "..."],
         gamma: float = 0.9,
         goal: int | None = None,
         **kwargs,
     ):
         f = np.asarray(f, float)
-        psi = np.asarray(psi, "<f4")
+        psi, phi = (np.asarray(x, "<f4") for x in (psi, phi))
         checks.shaped("f", f, (maze.n_states, maze.n_actions, maze.n_states))
         checks.shaped("psi", psi, (maze.n_states, None))
-        checks.finite("f", f)
-        checks.finite("psi", psi)
+        checks.shaped("phi", phi, (maze.n_states, maze.n_actions, psi.shape[1]))
+        for name, x in (("f", f), ("psi", psi), ("phi", phi)):
+            checks.finite(name, x)
         checks.at_least("the number of logits allowed", LARGEST, f.size)
         low = f.min()
         scale = max(np.ptp(f), 1e-6) / 65535
         whole = np.round((f - low) / scale).astype("<u2")
         self.f = low + scale * whole
         self.psi = psi.astype(float)
+        project = pca(psi)
+        seen = project(psi), project(phi.reshape(-1, psi.shape[1]))
         super().__init__(
             maze,
             goal=goal,
             gamma=gamma,
             stored=whole.tobytes(),
             embedded=psi.tobytes(),
+            plane=np.concatenate(seen).astype("<f4").tobytes(),
             low=float(low),
             scale=float(scale),
             **kwargs,

@@ -1,20 +1,17 @@
 """Chapter 11: play a rollout, with its critic, representation and actions."""
 
-import io
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import traitlets
 from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.figure import Figure
-from PIL import Image
 
 from crl_mini import checks
 from crl_mini.critic import ENERGIES, Critic
 from crl_mini.figures.plots import pictures
 from crl_mini.measure.critics import pca
-from crl_mini.widgets.base import Name, Widget, named
+from crl_mini.widgets.base import Name, Widget, named, sheet_of
 
 LARGEST = 1_000_000  # bytes of all pictures together
 SHOWN = 6  # frames in the picture for readers without JavaScript
@@ -64,7 +61,7 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
                 raise ValueError(f"{name} must lie in [-1, 1]; got {abs(x).max()}")
         self.films = films
         self.goals = goals
-        sheet = _sheet(films, goals)
+        sheet = sheet_of(films, goals)
         checks.at_least("the number of bytes allowed", LARGEST, len(sheet))
         encode = jax.jit(lambda s, a: critic.phi(*critic.see(s), a))
         pairs = zip(films, actions, strict=True)
@@ -109,13 +106,3 @@ class RolloutPlayer(Widget, files=("common", "networks", "rollout_player/widget"
 
 def _bytes(x: Shaped[np.ndarray, "..."]) -> bytes:
     return np.asarray(x, "<f4").tobytes()
-
-
-def _sheet(films: UInt8[np.ndarray, "R T1 H W 3"], goals) -> bytes:
-    """All pictures as one, a row a rollout: its film, then its goal."""
-    rows = np.concatenate([films, goals[:, None]], 1)  # (R, T + 2, H, W, 3)
-    R, n, H, W, _ = rows.shape
-    whole = rows.transpose(0, 2, 1, 3, 4).reshape(R * H, n * W, 3)
-    file = io.BytesIO()
-    Image.fromarray(whole).save(file, "WEBP", lossless=True, exact=True)
-    return file.getvalue()
