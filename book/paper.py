@@ -54,13 +54,26 @@ def chromium() -> Iterator:
 def listed() -> list[tuple[str, list[str]]]:
     """The parts of the book: caption, and pages in their order."""
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-    parts = [(part["caption"], part["chapters"]) for part in toc["parts"]]
-    named = [(caption, [page["file"] for page in files]) for caption, files in parts]
-    return [("", [toc["root"]]), *named]
+    parts = [
+        (part.get("caption", ""), files(part["chapters"])) for part in toc["parts"]
+    ]
+    return [("", [toc["root"]]), *parts]
+
+
+def files(entries: list[dict]) -> list[str]:
+    """Pages of a table of contents, each before its own sections."""
+    found = []
+    for entry in entries:
+        found += [entry["file"], *files(entry.get("sections", []))]
+    return found
 
 
 def stills(soup: BeautifulSoup, address: str = "") -> None:
-    """Put the picture of each widget into its place, and say where it moves."""
+    """Put the picture of each widget, and the words of each film, into its place."""
+    for film in soup.select("video"):
+        words = soup.new_tag("p", attrs={"class": "play"})
+        words.string = f"Film: {film.get('aria-label', '')}"
+        film.replace_with(words)
     for hidden in soup.select("noscript.crl-fallback"):
         still = soup.new_tag("div", attrs={"class": "still"})
         still.extend(list(hidden.children))

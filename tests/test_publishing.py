@@ -100,9 +100,22 @@ def test_addresses_lead_to_the_same_places_in_one_page(address, moved):
     assert paper.moved("chapters/a", address, {"chapters/a", "chapters/b"}) == moved
 
 
+def test_every_page_of_the_book_is_printed():
+    listed = [page for _, files in paper.listed() for page in files]
+    assert sorted(listed) == sorted(set(re.findall(PAGES, read("book/_toc.yml"))))
+
+
+PAGES = r"(?m)(?:file|root): (\S+)"
+
+
 def test_a_widget_is_a_picture_on_paper():
-    page = soup('<noscript class="crl-fallback"><img alt="It." src="i.png"></noscript>')
+    page = soup(
+        '<noscript class="crl-fallback"><img alt="It." src="i.png"></noscript>'
+        '<video src="f.mp4" aria-label="It moves."></video>'
+    )
     paper.stills(page, "https://there")
+    assert page.video is None
+    assert "Film: It moves." in page.text
     assert page.noscript is None
     assert page.select_one(".still img")["alt"] == "It."
     assert page.a["href"] == "https://there"
