@@ -4,7 +4,7 @@ const MEMORY = 300; // steps that the curves show
 
 /** A mind: act(s, g, told) -> { action, dots }, and the critic that is asked. */
 export function mindOf(name, task, file, judge, u) {
-  const critic = criticOf(file?.towers.phi ? file : judge);
+  const critic = criticOf(judge);
   if (name === "greedy") {
     return { critic, act: (s, g, { seen, psi, K }) => {
       const actions = proposals(K, u), { action, best, f } = greedy(critic, seen, psi, actions);

@@ -102,6 +102,8 @@ export const pathOf = (lab) => picture("aspect-ratio: 1 / 0.55; min-height: 150p
     line(context, path.map(at), colour("blue"));
     disc(context, ...at(path.at(-1)), 5, colour("blue"), colour("paper"));
     star(context, ...at([1, 0]), 9, colour("mark"));
-    axis(context, ["straight behind", "", "psi(g)"], height - 7, width, colour("soft"));
-    text(context, "off the way ↑", width - 2, 8, colour("soft"), "right");
+    const [[left, low], [right]] = [at([0, 0]), at([1, 0])];
+    text(context, "at first", left, low + 12, colour("soft"), "center");
+    text(context, "psi(g)", right, low + 14, colour("soft"), "center");
+    text(context, "↑ off the straight way", width - 2, 24, colour("soft"), "right");
   });

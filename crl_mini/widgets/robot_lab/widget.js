@@ -77,10 +77,10 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
   async function prepare() {
     const mine = (running += 1), name = model.get("task");
     engine ??= await engineOf(files);
-    const judge = agents[name].judge, chosen = model.get("agent");
-    const own = chosen in agents[name].names && !PLANNERS.includes(chosen);
-    const [file, critic] = await Promise.all([own ? chosen : judge, judge]
-      .map(async (part) => readAgent(await files(part))));
+    const chosen = model.get("agent"), planner = PLANNERS.includes(chosen);
+    const read = async (part) => readAgent(await files(part)), { judge } = agents[name];
+    const file = planner ? undefined : await read(chosen);
+    const critic = file?.towers.phi ? file : await read(judge); // it is asked about all acts
     if (mine !== running) return; // the reader has changed it again
     const task = engine.tasks[name];
     if (lab?.task !== task) {
@@ -88,7 +88,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       lab = labOf(engine.mujoco, task);
       lab.begin(drawEpisode(task, uniforms(seed)));
     }
-    lab.think(mindOf(chosen, task, own ? file : undefined, critic, uniforms(seed + 1)));
+    lab.think(mindOf(chosen, task, file, critic, uniforms(seed + 1)));
     lab.dots = undefined;
     mindName = chosen;
   }

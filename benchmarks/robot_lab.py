@@ -1,0 +1,309 @@
+"""The robot laboratory's JavaScript against Python: pictures, physics, networks, success.
+
+Node runs the widget's own script with the parts that a page would load. Both sides get
+the same poses, actions, starts and goals.
+
+* pictures: share of the pixels of 200 poses a task that differ by more than one level;
+* physics: distances of hand and object after 100 random actions, over 50 seeds;
+* networks: largest difference of actions, phi, psi and f, with the shipped weights;
+* success: at the end of 50 episodes, in the page and in Python, with Wilson intervals;
+* lift: how high the block ever was above the table, for the hand that goes straight.
+
+With `--page` it opens the built page in Chromium, and measures the milliseconds of a
+control step: physics, pictures, networks and drawing.
+
+    python benchmarks/robot_lab.py --out results --page _build/html/robot.html
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from crl_mini.__main__ import Parser
+from crl_mini.devices import device
+from crl_mini.envs.tabletop import HAND, OBJECT, REST, TASKS, TabletopVector
+from crl_mini.measure import planning
+from crl_mini.measure.statistics import wilson
+from crl_mini.runs import zoo
+from crl_mini.runs.files import csv_text, text, versions, write
+from crl_mini.widgets import RobotLab
+from crl_mini.widgets.robot_lab.widget import parts, part, rounded
+
+SEEDS, POSES, STEPS, PAIRS, K = 50, 200, 100, 20, 64
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+HARNESS = """
+import fs from "fs";
+import zlib from "zlib";
+const [folder, name] = process.argv.slice(2), w = await import(`${folder}/widget.mjs`);
+const files = (name) => new Uint8Array(zlib.gunzipSync(fs.readFileSync(`${folder}/${name}`)));
+const text = (name) => Buffer.from(files(name)).toString();
+const given = JSON.parse(fs.readFileSync(`${folder}/given.json`)), tasks = JSON.parse(text("tasks"));
+fs.writeFileSync(`${folder}/mujoco.mjs`, files("mujoco.js"));
+const { default: load } = await import(`${folder}/mujoco.mjs`);
+const mujoco = await load({ wasmBinary: files("mujoco.wasm"), locateFile: (x) => x });
+const bytes = (x) => Buffer.from(x, "base64");
+const agent = (name) => w.readAgent(files(name));
+const plain = (_, x) => (ArrayBuffer.isView(x) ? [...x] : x);
+const WAYS = {
+  pictures({ task, poses, pictures }) {
+    const draw = w.caster(tasks[task].scene, 64), truth = bytes(pictures);
+    const off = [0, 0];
+    poses.forEach((pose, i) => {
+      const got = draw(Float32Array.from(pose));
+      for (let p = 0; p < 4096; p++) {
+        const gaps = [0, 1, 2].map((k) => Math.abs(got[4 * p + k] - truth[(i * 4096 + p) * 3 + k]));
+        [0, 1].forEach((most) => { off[most] += Math.max(...gaps) > most; });
+      }
+    });
+    return off.map((n) => n / poses.length / 4096);
+  },
+  physics: ({ task, episodes, actions }) => episodes.map(({ start, turn }, i) => {
+    const table = w.tabletop(mujoco, tasks[task]);
+    table.place(start, turn);
+    actions[i].forEach((a) => table.step(a));
+    const end = table.state();
+    table.free();
+    return end;
+  }),
+  networks({ name, pairs }) {
+    const file = agent(name), act = w.actorOf(file), see = (x) => ({ ...x,
+      picture: x.picture && Uint8Array.from(bytes(x.picture)) });
+    const critic = file.towers.phi && w.criticOf(file);
+    return pairs.map(({ s, g, a }) => {
+      const action = act(see(s), see(g));
+      if (!critic) return { action };
+      const phi = critic.phi(critic.see(see(s)), [a]), psi = critic.psi(critic.see(see(g)));
+      return { action, phi, psi, f: critic.f(phi, psi) };
+    });
+  },
+  episodes({ task, name, file, judge, episodes, length, K }) {
+    const lab = w.labOf(mujoco, tasks[task]), u = w.uniforms(1);
+    lab.think(w.mindOf(name, tasks[task], file && agent(file), agent(judge), u));
+    return episodes.map((episode) => {
+      lab.begin(episode);
+      let high = 0;
+      for (let t = 0; t < length; t++) {
+        lab.step(K);
+        high = Math.max(high, lab.now.state[6] ?? 0);
+      }
+      return { done: lab.done(), high };
+    });
+  },
+};
+fs.writeFileSync(`${folder}/out.json`, JSON.stringify(WAYS[given.way](given), plain));
+"""
+
+
+class Node:
+    """The widget's script and all parts, in a folder; `run` asks it something."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "widget.mjs").write_text(RobotLab._esm)
+        (folder / "harness.mjs").write_text(HARNESS)
+        for name in parts():
+            (folder / name).write_bytes(part(name))
+
+    def run(self, way: str, **given):
+        """What the harness says to a question."""
+        (self.folder / "given.json").write_text(json.dumps({"way": way, **given}))
+        command = ["node", str(self.folder / "harness.mjs"), str(self.folder)]
+        subprocess.run(command, check=True)
+        return json.loads((self.folder / "out.json").read_text())
+
+
+def started(task: str, n: int, seed: int, **settings):
+    """A vector of `n` simulations after its reset, and its episodes as the page's."""
+    env = TabletopVector(n, task, **settings)
+    now, _ = env.reset(seed=seed)
+    q = env._qpos
+    turns = 2 * np.arctan2(q[:, 11], q[:, 8]) if q.shape[1] > 8 else np.zeros(n)
+    start = np.concatenate([q[:, :3], q[:, 3:4] + q[:, 4:5], q[:, 5:8]], 1)
+    rows = zip(start.tolist(), env.goal_state.tolist(), turns.tolist(), strict=True)
+    return env, now, [dict(zip(("start", "goal", "turn"), x, strict=True)) for x in rows]
+
+
+def pictures(node: Node, task: str) -> dict:
+    """Shares of pixels that differ at all, and by more than one level."""
+    n, rng = POSES // 4, np.random.default_rng(0)
+    env, now, _ = started(task, n, 3, obs_type="poses", goals="mixed")
+    seen = [now["observation"], now["desired_goal"]]
+    for t in range(60):
+        now, *_ = env.step(rng.uniform(-1, 1, (n, 4)))
+        seen += [now["observation"]] if t in (20, 59) else []
+    poses = np.concatenate(seen)
+    drawn = base64.b64encode(np.asarray(env.pictures.draw(poses)).tobytes()).decode()
+    given = {"poses": poses.reshape(POSES, -1).tolist(), "pictures": drawn}
+    any_, more = node.run("pictures", task=task, **given)
+    return {"pixels that differ": any_, "pixels off by more than a level": more}
+
+
+def physics(node: Node, task: str) -> dict:
+    """Distances in millimetres after the same actions."""
+    actions = np.random.default_rng(1).uniform(-1, 1, (SEEDS, STEPS, 4))
+    settings = {"goals": "mixed", "max_episode_steps": STEPS}
+    env, _, episodes = started(task, SEEDS, 7, **settings)
+    for t in range(STEPS):
+        env.step(actions[:, t])
+    end = np.array(
+        node.run("physics", task=task, episodes=episodes, actions=actions.tolist())
+    )
+    found = {}
+    for name, which in (("hand", HAND), ("object", OBJECT)):
+        gap = 1000 * np.linalg.norm((end - env.state)[:, which], axis=1)
+        found[f"{name}, mm at most"] = gap.max()
+        found[f"{name}, mm in the median"] = np.median(gap)
+        found[f"{name}, seeds above 1 mm"] = int((gap > 1).sum())
+    return found if task != "Reach" else {k: v for k, v in found.items() if "hand" in k}
+
+
+def networks(node: Node, name: str) -> dict:
+    """Largest differences of the outputs, with the shipped weights and with the zoo's."""
+    run, agent = zoo.load(name)
+    s, g, a, sent = _pairs(run)
+    got = node.run("networks", name=name, pairs=sent)
+    found = {}
+    for words, which in (("", rounded(_networks(agent))), (" to the zoo's", agent)):
+        own = agent if which is agent else replace(agent, **which)
+        true = {"action": own.act(s, g, key=jax.random.key(0), greedy=True)}
+        if run.agent == "crl":
+            phi = own.critic.phi(own.critic.see(s)[0], a)
+            psi = own.critic.psi(own.critic.see_goal(g))
+            f = own.critic(s, a, g)
+            true |= {"phi": phi, "psi": psi, "f": np.diag(f)}
+        for key, x in true.items():
+            gap = np.abs(np.array([row[key] for row in got]) - np.asarray(x)).max()
+            found[f"{key}{words}"] = gap
+    return found
+
+
+def _networks(agent) -> dict:
+    return {k: getattr(agent, k) for k in zoo.NETWORKS if hasattr(agent, k)}
+
+
+def _pairs(run):
+    """States, goals and actions for the networks; and the same as the page's."""
+    env, now, _ = started(run.env.name, PAIRS, 5, obs_type=run.obs)
+    s, g = now["observation"], now["desired_goal"]
+    a = np.random.default_rng(2).uniform(-1, 1, (PAIRS, 4)).astype(np.float32)
+    if run.obs == "state":
+        see = [[{"state": x.tolist()} for x in xs] for xs in (s, g)]
+    else:
+        full = [np.pad(x, ((0, 0),) * 3 + ((0, 1),)) for x in (s, g)]
+        see = [
+            [{"picture": base64.b64encode(x.tobytes()).decode()} for x in xs]
+            for xs in full
+        ]
+    sent = [
+        {"s": x, "g": y, "a": z} for x, y, z in zip(*see, a.tolist(), strict=True)
+    ]
+    return s, g, a, sent
+
+
+def success(node: Node, task: str, name: str) -> dict:
+    """Successes of 50 episodes in the page and in Python."""
+    length, file = TASKS[task].length, name if name in zoo.names() else None
+    _, _, episodes = started(task, SEEDS, 777)
+    judge = f"{task.lower()}-state-crl"
+    given = {"task": task, "name": name, "file": file, "judge": file or judge}
+    if file and not _has_critic(file):
+        given["judge"] = judge
+    ends = node.run("episodes", **given, episodes=episodes, length=length, K=K)
+    found = {"page": sum(e["done"] for e in ends)}
+    if name == "straight":
+        return found | {"lift, mm": 1000 * (max(e["high"] for e in ends) - REST)}
+    return found | _of_python(task, name, judge)
+
+
+def _has_critic(name: str) -> bool:
+    return json.loads((zoo.FOLDER / f"{name}.json").read_text())["agent"] == "crl"
+
+
+def _of_python(task: str, name: str, judge: str) -> dict:
+    run, agent = zoo.load(judge if name == "greedy" else name)
+    policy = run.policy(agent, "mode")
+    if name == "greedy":
+        policy = planning.planner(agent.critic, planning.uniform(4, K))
+    with_env = run.env.make(SEEDS, max_episode_steps=TASKS[task].length)
+    done = run.env.play(with_env, policy, TASKS[task].length, SEEDS, seed=777)
+    n = int(done.at_end.sum())
+    low, high = wilson(n, SEEDS)
+    return {"Python": n, "low": low, "high": high}
+
+
+def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
+    """Milliseconds of a control step in Chromium, for the agents of the first task."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        executable = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto(page.resolve().as_uri())
+        tab.get_by_role("button", name="Start").click()
+        lab = tab.locator(".crl-robot-lab[data-ready]")
+        for name in tab.locator("select").nth(1).evaluate("s => [...s].map(o => o.value)"):
+            tab.locator("select").nth(1).select_option(name)
+            tab.wait_for_timeout(3000)
+            tab.get_by_role("button", name="Play").click()
+            tab.wait_for_timeout(1000 * seconds)
+            tab.get_by_role("button", name="Pause").click()
+            times = json.loads(lab.evaluate("node => node.dataset.times"))
+            middle, most = np.percentile(times[-int(15 * seconds) :], [50, 95])
+            yield name, {"ms, median": middle, "ms, 95th percentile": most}
+        browser.close()
+
+
+def measured(node: Node, page: Path | None) -> Iterator[dict]:
+    """A row for each number."""
+
+    def rows(kind, of, found):
+        for measure, value in found.items():
+            yield {"kind": kind, "of": of, "measure": measure, "value": float(value)}
+
+    for task in TASKS:
+        yield from rows("pictures", task, pictures(node, task))
+        yield from rows("physics", task, physics(node, task))
+    for name in zoo.names():
+        yield from rows("networks", name, networks(node, name))
+    for name in (*zoo.names(), "greedy", "straight"):
+        task = "BinPick" if name not in zoo.names() else zoo.load(name)[0].task
+        yield from rows("success", name, success(node, task, name))
+    for name, found in frames(page) if page else ():
+        yield from rows("real time", name, found)
+
+
+def main() -> int:
+    """Measure, print, and with `--out` write results; the exit status."""
+    parser = Parser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    parser.add_argument("--page", type=Path, help="the laboratory's built page")
+    args: Namespace = parser.parse_args()
+    begun, table = time.time(), []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in measured(Node(Path(folder)), args.page):
+            print(*row.values(), sep="  ", flush=True)
+            table.append(row)
+    if args.out:
+        told = {"command": "python benchmarks/robot_lab.py", "seeds": SEEDS}
+        told |= {"poses": POSES, "proposals": K, "load": os.getloadavg()[0]}
+        told |= {"minutes": round((time.time() - begun) / 60, 1), "device": device()}
+        write(args.out / "robot-lab.csv", csv_text(table))
+        write(args.out / "robot-lab.json", text(told | {"versions": versions()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
