@@ -1,4 +1,4 @@
-"""The robot laboratory's JavaScript against Python: pictures, physics, networks, success.
+"""The robot laboratory in the page against Python: its numbers and its success.
 
 Node runs the widget's own script with the parts that a page would load. Both sides get
 the same poses, actions, starts and goals.
@@ -39,87 +39,26 @@ from crl_mini.measure.statistics import wilson
 from crl_mini.runs import zoo
 from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.widgets import RobotLab
-from crl_mini.widgets.robot_lab.widget import parts, part, rounded
+from crl_mini.widgets.robot_lab.widget import part, parts, rounded
 
 SEEDS, POSES, STEPS, PAIRS, K = 50, 200, 100, 20, 64
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-HARNESS = """
-import fs from "fs";
-import zlib from "zlib";
-const [folder, name] = process.argv.slice(2), w = await import(`${folder}/widget.mjs`);
-const files = (name) => new Uint8Array(zlib.gunzipSync(fs.readFileSync(`${folder}/${name}`)));
-const text = (name) => Buffer.from(files(name)).toString();
-const given = JSON.parse(fs.readFileSync(`${folder}/given.json`)), tasks = JSON.parse(text("tasks"));
-fs.writeFileSync(`${folder}/mujoco.mjs`, files("mujoco.js"));
-const { default: load } = await import(`${folder}/mujoco.mjs`);
-const mujoco = await load({ wasmBinary: files("mujoco.wasm"), locateFile: (x) => x });
-const bytes = (x) => Buffer.from(x, "base64");
-const agent = (name) => w.readAgent(files(name));
-const plain = (_, x) => (ArrayBuffer.isView(x) ? [...x] : x);
-const WAYS = {
-  pictures({ task, poses, pictures }) {
-    const draw = w.caster(tasks[task].scene, 64), truth = bytes(pictures);
-    const off = [0, 0];
-    poses.forEach((pose, i) => {
-      const got = draw(Float32Array.from(pose));
-      for (let p = 0; p < 4096; p++) {
-        const gaps = [0, 1, 2].map((k) => Math.abs(got[4 * p + k] - truth[(i * 4096 + p) * 3 + k]));
-        [0, 1].forEach((most) => { off[most] += Math.max(...gaps) > most; });
-      }
-    });
-    return off.map((n) => n / poses.length / 4096);
-  },
-  physics: ({ task, episodes, actions }) => episodes.map(({ start, turn }, i) => {
-    const table = w.tabletop(mujoco, tasks[task]);
-    table.place(start, turn);
-    actions[i].forEach((a) => table.step(a));
-    const end = table.state();
-    table.free();
-    return end;
-  }),
-  networks({ name, pairs }) {
-    const file = agent(name), act = w.actorOf(file), see = (x) => ({ ...x,
-      picture: x.picture && Uint8Array.from(bytes(x.picture)) });
-    const critic = file.towers.phi && w.criticOf(file);
-    return pairs.map(({ s, g, a }) => {
-      const action = act(see(s), see(g));
-      if (!critic) return { action };
-      const phi = critic.phi(critic.see(see(s)), [a]), psi = critic.psi(critic.see(see(g)));
-      return { action, phi, psi, f: critic.f(phi, psi) };
-    });
-  },
-  episodes({ task, name, file, judge, episodes, length, K }) {
-    const lab = w.labOf(mujoco, tasks[task]), u = w.uniforms(1);
-    lab.think(w.mindOf(name, tasks[task], file && agent(file), agent(judge), u));
-    return episodes.map((episode) => {
-      lab.begin(episode);
-      let high = 0;
-      for (let t = 0; t < length; t++) {
-        lab.step(K);
-        high = Math.max(high, lab.now.state[6] ?? 0);
-      }
-      return { done: lab.done(), high };
-    });
-  },
-};
-fs.writeFileSync(`${folder}/out.json`, JSON.stringify(WAYS[given.way](given), plain));
-"""
+HARNESS = Path(__file__).with_suffix(".mjs")
 
 
 class Node:
     """The widget's script and all parts, in a folder; `run` asks it something."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, names: tuple[str, ...] | None = None):
         self.folder = folder
         (folder / "widget.mjs").write_text(RobotLab._esm)
-        (folder / "harness.mjs").write_text(HARNESS)
-        for name in parts():
+        for name in names or parts():
             (folder / name).write_bytes(part(name))
 
     def run(self, way: str, **given):
         """What the harness says to a question."""
         (self.folder / "given.json").write_text(json.dumps({"way": way, **given}))
-        command = ["node", str(self.folder / "harness.mjs"), str(self.folder)]
+        command = ["node", str(HARNESS), str(self.folder)]
         subprocess.run(command, check=True)
         return json.loads((self.folder / "out.json").read_text())
 
@@ -132,7 +71,11 @@ def started(task: str, n: int, seed: int, **settings):
     turns = 2 * np.arctan2(q[:, 11], q[:, 8]) if q.shape[1] > 8 else np.zeros(n)
     start = np.concatenate([q[:, :3], q[:, 3:4] + q[:, 4:5], q[:, 5:8]], 1)
     rows = zip(start.tolist(), env.goal_state.tolist(), turns.tolist(), strict=True)
-    return env, now, [dict(zip(("start", "goal", "turn"), x, strict=True)) for x in rows]
+    return (
+        env,
+        now,
+        [dict(zip(("start", "goal", "turn"), x, strict=True)) for x in rows],
+    )
 
 
 def pictures(node: Node, task: str) -> dict:
@@ -170,7 +113,7 @@ def physics(node: Node, task: str) -> dict:
 
 
 def networks(node: Node, name: str) -> dict:
-    """Largest differences of the outputs, with the shipped weights and with the zoo's."""
+    """Largest differences of the outputs, to the shipped weights and to the zoo's."""
     run, agent = zoo.load(name)
     s, g, a, sent = _pairs(run)
     got = node.run("networks", name=name, pairs=sent)
@@ -206,9 +149,7 @@ def _pairs(run):
             [{"picture": base64.b64encode(x.tobytes()).decode()} for x in xs]
             for xs in full
         ]
-    sent = [
-        {"s": x, "g": y, "a": z} for x, y, z in zip(*see, a.tolist(), strict=True)
-    ]
+    sent = [{"s": x, "g": y, "a": z} for x, y, z in zip(*see, a.tolist(), strict=True)]
     return s, g, a, sent
 
 
@@ -254,7 +195,9 @@ def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
         tab.goto(page.resolve().as_uri())
         tab.get_by_role("button", name="Start").click()
         lab = tab.locator(".crl-robot-lab[data-ready]")
-        for name in tab.locator("select").nth(1).evaluate("s => [...s].map(o => o.value)"):
+        for name in (
+            tab.locator("select").nth(1).evaluate("s => [...s].map(o => o.value)")
+        ):
             tab.locator("select").nth(1).select_option(name)
             tab.wait_for_timeout(3000)
             tab.get_by_role("button", name="Play").click()

@@ -6,9 +6,8 @@ Each part is a script beside the pages: those can be loaded from file://, too.
 import base64
 from pathlib import Path
 
-from crl_mini.widgets.robot_lab.widget import part, parts
+from crl_mini.widgets.robot_lab.widget import BESIDE, part, parts
 
-FOLDER = "_static/robot"  # `source` of the laboratory, as its page sees it
 SCRIPT = '(globalThis.crlParts ??= {{}})["{name}"] = "{bytes}";\n'
 
 
@@ -16,7 +15,7 @@ def write_parts(app, error):
     """Write the scripts."""
     if error or app.builder.format != "html":
         return
-    folder = Path(app.outdir) / FOLDER
+    folder = Path(app.outdir) / BESIDE
     folder.mkdir(parents=True, exist_ok=True)
     for name in parts():
         text = base64.b64encode(part(name)).decode()

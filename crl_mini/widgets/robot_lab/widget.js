@@ -7,18 +7,18 @@ const PLANNERS = ["straight", "greedy"]; // minds without a file of their own
 
 /** The bytes of a part: shipped with the widget, in a script beside the page, or asked for. */
 async function fetched(model, name) {
-  const shipped = () => model.get("parts")[name];
-  if (!shipped() && model.get("source")) return besidePage(model.get("source"), name);
-  if (!shipped()) await new Promise((resolve) => {
+  const bytes = () => array(Uint8Array, model.get("parts")[name]);
+  if (name in model.get("parts")) return bytes();
+  if (model.get("source")) return besidePage(model.get("source"), name);
+  return new Promise((resolve) => {
     const arrived = () => {
-      if (!shipped()) return;
+      if (!(name in model.get("parts"))) return;
       model.off("change:parts", arrived);
-      resolve();
+      resolve(bytes());
     };
     model.on("change:parts", arrived);
-    put(model, { wanted: name });
+    put(model, { wanted: [...model.get("wanted"), name] });
   });
-  return array(Uint8Array, shipped());
 }
 
 /** A script is loaded from file://, too, where a page may read no other file. */
@@ -157,17 +157,15 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
     else if (timer) pause();
     else run();
   });
+  const disturb = [button("Take it away", away), button("Push it", push)];
   const buttons = [
     play,
     button("Step", () => { pause(); advance(); }),
     button("Again", () => episode(lab.episode)),
     button("New start and goal", () => episode(drawEpisode(lab.task, uniforms(seed += 1)))),
-    button("Take it away", away),
-    button("Push it", () => {
-      const turn = 2 * Math.PI * uniforms(lab.steps)();
-      lab.table.push(SHOVE * Math.cos(turn), SHOVE * Math.sin(turn));
-    }),
+    ...disturb,
   ];
+  begin.classList.add("crl-begin");
 
   /** The block, or the drawer, is put where it was when the episode began. */
   function away() {
@@ -175,6 +173,12 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
     lab.look();
     tell();
     show();
+  }
+
+  /** A blow from a random side. */
+  function push() {
+    const turn = 2 * Math.PI * uniforms(lab.steps)();
+    lab.table.push(SHOVE * Math.cos(turn), SHOVE * Math.sin(turn));
   }
 
   function tell() {
@@ -224,6 +228,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
     update() {
       minds.follow();
       [tasks, minds, many, speed].forEach((node) => node.sync());
+      disturb.forEach((node) => { node.hidden = model.get("task") === "Reach"; });
       many.hidden = model.get("agent") !== "greedy";
       const now = ["task", "agent"].map((name) => model.get(name)).join();
       if (lab && now !== before) {

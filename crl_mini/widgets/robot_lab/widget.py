@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -41,6 +42,7 @@ SIZES = ("SUBSTEPS", "STEP", "OPEN", "REST", "TURN", "GRIP", "AIR", "HANDLE")
 # --- What the page loads when its reader starts it: parts by name, gzipped.
 
 
+@cache
 def part(name: str) -> bytes:
     """A file of MuJoCo's, the ``tasks``, or an agent of the zoo, gzipped."""
     if name in MUJOCO:
@@ -83,7 +85,9 @@ def _task(name: str) -> dict:
 
 def _xml(task) -> str:
     """The scene's text with the task's bodies only."""
-    root = ElementTree.parse(Path(tabletop.__file__).with_name("tabletop.xml")).getroot()
+    root = ElementTree.parse(
+        Path(tabletop.__file__).with_name("tabletop.xml")
+    ).getroot()
     world = root.find("worldbody")
     for body in world.findall("body"):
         if body.get("name") not in (*task.keep, "hand"):
@@ -192,6 +196,7 @@ PLANNERS = {
     "straight": "straight for the goal (no network)",
     "greedy": "greedy in representation space (no actor)",
 }
+BESIDE = "_static/robot/"  # where the book's pages find the parts
 OWN = "own"  # name of a reader's own agent
 POSTER = (384, 480)  # height and width of the picture before the start
 
@@ -202,9 +207,10 @@ class RobotLab(
     """A robot's hand over a table: its reader chooses, moves goals and takes blocks.
 
     `agent` is a name of the zoo, ``straight`` or ``greedy``, or a reader's own finished
-    `Run`, or its folder; `task` a name in `TASKS`. `proposals` is the planner's K, `seed`
-    decides starts and goals. What the reader did is in `episodes`, a list of dicts with
-    ``task``, ``agent``, ``states`` (T + 1, S), ``actions`` (T, 4), ``goal``, ``success``.
+    `Run`, or its folder; `task` is a name in `TASKS`. `proposals` is the planner's K,
+    `seed` decides starts and goals. What the reader did is in `episodes`, a list of
+    dicts with ``task``, ``agent``, ``states`` (T + 1, S), ``actions`` (T, 4), ``goal``
+    and ``success``.
 
     The page loads MuJoCo and the networks when it is started: from the folder `source`
     beside it, where the book has written the `parts`, or else from Python. Errors:
@@ -214,7 +220,7 @@ class RobotLab(
 
     source = traitlets.Unicode().tag(sync=True)
     parts = traitlets.Dict().tag(sync=True)  # name -> gzipped bytes
-    wanted = traitlets.Unicode().tag(sync=True)  # name of the part that is asked for
+    wanted = traitlets.List().tag(sync=True)  # names of the parts that were asked for
     megabytes = traitlets.Float().tag(sync=True)
     poster = traitlets.Bytes().tag(sync=True)  # WebP
     agents = traitlets.Dict().tag(sync=True)  # task -> names and labels, and the judge
@@ -226,10 +232,12 @@ class RobotLab(
     episodes = traitlets.List().tag(sync=True)
 
     def __init__(self, task: str | None = None, agent=None, **kwargs):
-        agents, parts = _agents(), {}
+        agents, self._own = _agents(), {}
         if agent is not None and agent not in (*zoo.names(), *PLANNERS):
-            run, trained = restored(agent.out if isinstance(agent, Run) else Path(agent))
-            parts, agent = {OWN: packed(run, trained)}, OWN
+            run, trained = restored(
+                agent.out if isinstance(agent, Run) else Path(agent)
+            )
+            self._own, agent = {OWN: packed(run, trained)}, OWN
             task = task or _task_of(run)
             agents[task]["names"] = {OWN: "your own run"} | agents[task]["names"]
         task = task or "BinPick"
@@ -237,8 +245,10 @@ class RobotLab(
         agent = agent or next(iter(agents[task]["names"]))
         checks.one_of("agent", agent, agents[task]["names"])
         sizes = [len(part(name)) for name in MUJOCO]
+        if "CRL_MINI_BOOK" in os.environ:
+            kwargs = {"source": BESIDE} | kwargs
         super().__init__(
-            parts=parts,
+            parts=self._own,
             megabytes=round(sum(sizes) / 1e6, 1),
             poster=_poster(),
             agents=agents,
@@ -249,8 +259,9 @@ class RobotLab(
 
     @traitlets.observe("wanted")
     def _provide(self, change) -> None:
-        if change.new in parts():
-            self.parts = self.parts | {change.new: part(change.new)}
+        """Send what the page asks for; it keeps what it has."""
+        new = [name for name in change.new if name not in change.old]
+        self.parts = self._own | {name: part(name) for name in new if name in parts()}
 
     def fallback(self) -> Figure:
         """A start, and the picture of its goal."""
@@ -262,7 +273,9 @@ class RobotLab(
 
 def _agents() -> dict:
     """For each task the agents of the zoo and the planners, and whose critic judges."""
-    found = {name: {"names": {}, "judge": f"{name.lower()}-state-crl"} for name in TASKS}
+    found = {
+        name: {"names": {}, "judge": f"{name.lower()}-state-crl"} for name in TASKS
+    }
     for name in zoo.names():
         told = json.loads((zoo.FOLDER / f"{name}.json").read_text())
         sees = "pictures" if told.get("obs") == "pixels" else "states"
