@@ -1,4 +1,4 @@
-"""The robot laboratory: its numbers against Python, and its reader in a real browser."""
+"""The robot laboratory: its numbers against Python, its reader in a real browser."""
 
 import base64
 import gzip
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from folders import slow
-from test_widgets import data, drag, mount, node  # noqa: F401
+from test_widgets import data, drag, mount  # noqa: F401
 
 from crl_mini.envs.tabletop import OPEN, REST, TASKS, TabletopVector
 from crl_mini.measure import planning
@@ -23,13 +23,8 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import robot_lab  # noqa: E402
 
-LOADED = (
-    "mujoco.js",
-    "mujoco.wasm",
-    "tasks",
-    "binpick-pixels-crl",
-    "binpick-state-crl",
-)
+PIXELS, STATES = "binpick-pixels-crl", "binpick-state-crl"
+LOADED = ("mujoco.js", "mujoco.wasm", "tasks", PIXELS, STATES)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def test_physics_is_that_of_python(page_of_numbers, task, monkeypatch):
     assert found["hand, seeds above 1 mm"] <= 2  # a contact decides, now and then
 
 
-@pytest.mark.parametrize("name", ["binpick-pixels-crl", "binpick-state-crl"])
+@pytest.mark.parametrize("name", [PIXELS, STATES])
 def test_networks_are_those_of_python(page_of_numbers, name):
     found = robot_lab.networks(page_of_numbers, name)
     for key in ("action", "phi", "psi", "f"):
@@ -79,12 +74,10 @@ def test_weights_survive_shipping(bits, monkeypatch):
 
 
 def test_greedy_takes_the_action_that_python_takes(page_of_numbers):
-    run, agent = zoo.load("binpick-state-crl")
+    run, agent = zoo.load(STATES)
     critic = lab.rounded(agent.critic)
     _, now, episodes = robot_lab.started("BinPick", 20, 11)
-    found = page_of_numbers.run(
-        "greedy", judge="binpick-state-crl", episodes=episodes, K=64
-    )
+    found = page_of_numbers.run("greedy", judge=STATES, episodes=episodes, K=64)
     actions = np.array([row["actions"] for row in found], np.float32)
     assert actions.shape == (20, 64, 4)
     assert abs(actions).max() <= 1
@@ -94,7 +87,7 @@ def test_greedy_takes_the_action_that_python_takes(page_of_numbers):
 
 def test_straight_for_the_goal_never_lifts(page_of_numbers):
     _, _, episodes = robot_lab.started("BinPick", 20, 5)
-    told = {"task": "BinPick", "name": "straight", "judge": "binpick-state-crl"}
+    told = {"task": "BinPick", "name": "straight", "judge": STATES}
     ends = page_of_numbers.run("episodes", **told, episodes=episodes, length=100, K=1)
     assert max(end["high"] for end in ends) < REST + 0.005
     assert not any(end["done"] for end in ends)
@@ -161,7 +154,7 @@ def spot(x, y, z):
 
 
 def test_goal_is_set_reached_and_reached_again(opened):
-    """The agent from pictures: set a goal, play, succeed; take the block away, again."""
+    """The agent from pictures does what was asked, and again when it is undone."""
     page = opened()
     stage = page.locator("canvas").first
     goal = numbers(page, "goal")
@@ -184,7 +177,7 @@ def test_goal_is_set_reached_and_reached_again(opened):
 
 
 def test_block_is_carried_and_keys_move_the_goal(opened):
-    page = opened(RobotLab(source="parts/", agent="binpick-state-crl", seed=3))
+    page = opened(RobotLab(source="parts/", agent=STATES, seed=3))
     stage = page.locator("canvas").first
     block, goal = numbers(page, "state")[4:], numbers(page, "goal")[4:]
     drag(page, stage, spot(*block), spot(0.09, -0.06, 0.09))
@@ -237,7 +230,7 @@ def test_nothing_is_loaded_before_the_start(opened, tmp_path):
     weight = len(gzip.compress((tmp_path / "page.html").read_bytes()))
     assert weight < 60_000
     sizes = {name: len(lab.part(name)) for name in LOADED}
-    assert sum(sizes.values()) - sizes["binpick-state-crl"] < 4_900_000
+    assert sum(sizes.values()) - sizes[STATES] < 4_900_000
 
 
 def test_without_webassembly_it_says_so(opened):
@@ -267,7 +260,8 @@ SHADES = """async ({ esm, scene, poses }) => {
   const blob = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
   const w = await import(blob), S = 64, shader = w.shaderOf(scene);
   if (!shader) return null;
-  const gl = shader(poses, S, S, 1).getContext("webgl2"), seen = new Uint8Array(4 * S * S);
+  const gl = shader(poses, S, S, 1).getContext("webgl2");
+  const seen = new Uint8Array(4 * S * S);
   gl.readPixels(0, 0, S, S, gl.RGBA, gl.UNSIGNED_BYTE, seen);
   const drawn = w.caster(scene, S)(Float32Array.from(poses));
   let off = 0;
@@ -355,7 +349,7 @@ def _kept(run, folder):
     ("settings", "message"),
     [
         ({"task": "Lift"}, "task must be one of Reach"),
-        ({"task": "Reach", "agent": "binpick-state-crl"}, "agent must be one of reach"),
+        ({"task": "Reach", "agent": STATES}, "agent must be one of reach"),
         ({"proposals": 0}, "proposals must lie in .1, 256."),
         ({"speed": 2.0}, "speed must lie"),
     ],

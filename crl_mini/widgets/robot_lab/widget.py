@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import traitlets
-from jaxtyping import Shaped
+from jaxtyping import Array, Shaped
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -118,7 +118,7 @@ def _scene(scene: Scene) -> dict:
 # --- Agents as bytes: a header, then each array with 16 bits a weight, or with 8.
 
 
-def stored(x: Shaped[np.ndarray, "..."]) -> tuple[np.ndarray, bytes, list[int]]:
+def stored(x: Shaped[Array | np.ndarray, "..."]) -> tuple[np.ndarray, bytes, list[int]]:
     """An array as it is shipped: its rounded values, bytes, and (rows, columns, bits).
 
     Half precision; a matrix of more than `MANY` weights has whole numbers from -127 to
