@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crl_mini.__main__ import Parser
@@ -151,7 +152,7 @@ def _pairs(run):
             for xs in full
         ]
     sent = [{"s": x, "g": y, "a": z} for x, y, z in zip(*see, a.tolist(), strict=True)]
-    return s, g, a, sent
+    return *map(jnp.asarray, (s, g, a)), sent
 
 
 def success(node: Node, task: str, name: str) -> dict:
@@ -204,7 +205,7 @@ def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
             tab.get_by_role("button", name="Play").click()
             tab.wait_for_timeout(1000 * seconds)
             tab.get_by_role("button", name="Pause").click()
-            times = json.loads(lab.evaluate("node => node.dataset.times"))
+            times = lab.evaluate("node => node.times")
             middle, most = np.percentile(times[-int(15 * seconds) :], [50, 95])
             yield name, {"ms, median": middle, "ms, 95th percentile": most}
         browser.close()

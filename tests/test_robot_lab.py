@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from folders import slow
@@ -81,7 +82,8 @@ def test_greedy_takes_the_action_that_python_takes(page_of_numbers):
     actions = np.array([row["actions"] for row in found], np.float32)
     assert actions.shape == (20, 64, 4)
     assert abs(actions).max() <= 1
-    best = planning.best_of(critic, now["observation"], now["desired_goal"], actions)
+    given = now["observation"], now["desired_goal"], actions
+    best = planning.best_of(critic, *map(jnp.asarray, given))
     np.testing.assert_allclose([row["action"] for row in found], best, atol=1e-6)
 
 

@@ -23,14 +23,21 @@ const length = (x, y, start = 0, stop = x.length) => {
 
 /** A task in physics, with a goal that can be moved and a mind that can be changed. */
 export function labOf(mujoco, task) {
-  const table = tabletop(mujoco, task), draw = caster(task.scene, PIXELS);
+  const table = tabletop(mujoco, task), other = tabletop(mujoco, task); // `other` shows goals
+  const draw = caster(task.scene, PIXELS);
   const lab = { task, table, history: [], steps: 0 };
   let mind, asked, taken = [], visited = [];
 
-  const observe = () => {
-    const state = table.state(), poses = table.poses();
+  const observe = (from) => {
+    const state = from.state(), poses = from.poses();
     return { state, poses, picture: draw(poses).slice() };
   };
+
+  function pursue(goal) {
+    other.place(goal);
+    lab.goal = observe(other);
+    ask();
+  }
 
   /** Phi and psi of the moment, with what they say. */
   function judged(s, action, seen) {
@@ -50,30 +57,21 @@ export function labOf(mujoco, task) {
     begin(episode) {
       lab.episode = episode;
       lab.steps = 0;
-      table.place(episode.goal);
-      lab.goal = observe();
       table.hold();
       table.place(episode.start, episode.turn);
-      lab.now = observe();
+      lab.now = observe(table);
       [taken, visited] = [[], [lab.now.state]];
-      ask();
+      pursue(episode.goal);
     },
     /** Ask for another goal, its deciding part at `place`; the rest goes on. */
-    aim(place) {
-      const here = partOf(task, lab.now.state), other = tabletop(mujoco, task);
-      other.place(goalState(task, place, here));
-      const state = other.state(), poses = other.poses();
-      other.free();
-      lab.goal = { state, poses, picture: draw(poses).slice() };
-      ask();
-    },
+    aim: (place) => pursue(goalState(task, place, partOf(task, lab.now.state))),
     /** Let another mind act. */
     think(next) {
       mind = next;
       ask();
     },
     /** Look again, after the reader has moved something. */
-    look() { lab.now = observe(); },
+    look() { lab.now = observe(table); },
     /** One control step. */
     step(K = 64) {
       const s = lab.now, { critic } = mind, seen = critic.see(s);
@@ -82,7 +80,7 @@ export function labOf(mujoco, task) {
       if (lab.history.length > MEMORY) lab.history.shift();
       lab.dots = dots && { ...dots, phi: critic.phi(seen, dots.actions) };
       table.step(action);
-      lab.now = observe();
+      lab.now = observe(table);
       lab.steps += 1;
       taken.push(action);
       visited.push(lab.now.state);
@@ -92,6 +90,9 @@ export function labOf(mujoco, task) {
     /** What happened since the episode began, for Python. */
     record: () => ({ task: task.name, states: visited, actions: taken,
       goal: lab.goal.state, success: lab.done() }),
-    free: () => table.free(),
+    free() {
+      table.free();
+      other.free();
+    },
   });
 }

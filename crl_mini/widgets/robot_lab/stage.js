@@ -55,7 +55,6 @@ export function stageOf(lab, { poster, moved, carry }) {
     scene = lab().task.scene;
     camera = cameraOf(scene);
     painter = painterOf(scene, lab().now.poses);
-    node.shader = painter.name === "draw";
   }
 
   function ghost(context, width, height, colour) {
@@ -89,10 +88,9 @@ export function stageOf(lab, { poster, moved, carry }) {
       return;
     }
     prepare();
-    const begun = performance.now(), dots_ = devicePixelRatio || 1;
-    const big = [width, height].map((x) => Math.round(x * Math.min(dots_, 2)));
+    const sharp = Math.min(devicePixelRatio || 1, 2);
+    const big = [width, height].map((x) => Math.round(x * sharp));
     context.drawImage(painter(lab().now.poses, ...big), 0, 0, width, height);
-    node.drawn = performance.now() - begun;
     ghost(context, width, height, colour);
     dots(context, width, height);
   });

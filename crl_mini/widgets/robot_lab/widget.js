@@ -53,8 +53,8 @@ async function engineOf(files) {
 export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (model, root) => {
   const files = libraryOf(model), said = readout(), agents = model.get("agents");
   const still = matchMedia("(prefers-reduced-motion: reduce)"), poster = new Image();
-  let engine, lab, timer, seed = model.get("seed"), running = 0, mindName;
-  const times = [];
+  let engine, lab, timer, seed = model.get("seed"), mindName;
+  const times = (root.times = []); // milliseconds of the last control steps
 
   const current = () => lab;
   const stage = stageOf(current, {
@@ -75,13 +75,12 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
   // ---------------------------------------------------------------- what happens
   /** The mind and the task that the reader has chosen. */
   async function prepare() {
-    const mine = (running += 1), name = model.get("task");
+    const name = model.get("task");
     engine ??= await engineOf(files);
     const chosen = model.get("agent"), planner = PLANNERS.includes(chosen);
     const read = async (part) => readAgent(await files(part)), { judge } = agents[name];
     const file = planner ? undefined : await read(chosen);
     const critic = file?.towers.phi ? file : await read(judge); // it is asked about all acts
-    if (mine !== running) return; // the reader has changed it again
     const task = engine.tasks[name];
     if (lab?.task !== task) {
       lab?.free();
@@ -118,15 +117,25 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       1000 / RATE / model.get("speed"));
   }
 
+  /** `prepare`, while the reader cannot choose again; false if the browser cannot. */
+  async function ready() {
+    const boxes = [tasks, minds].map((node) => node.querySelector("select"));
+    boxes.forEach((box) => { box.disabled = true; });
+    try {
+      await prepare();
+      boxes.forEach((box) => { box.disabled = false; });
+      return true;
+    } catch (error) {
+      said.textContent = `It needs WebAssembly and a browser of 2023 or later (${error.message}).`;
+      return false;
+    }
+  }
+
   async function start() {
     begin.disabled = true;
     begin.textContent = "Loading …";
-    try {
-      await prepare();
-    } catch (error) {
+    if (!(await ready())) {
       begin.textContent = "It does not start in this browser";
-      said.textContent = `It needs WebAssembly and a browser of 2023 or later (${error.message}).`;
-      console.warn(error);
       return;
     }
     begin.replaceWith(...buttons);
@@ -190,8 +199,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       `${done ? ", which counts as reached" : ""}.` +
       (last ? ` f = ${fixed(last.f, 2)}.` : "");
     Object.assign(root.dataset, { step: lab.steps, done, far, state: JSON.stringify(lab.now.state),
-      goal: JSON.stringify(lab.goal.state), running: Boolean(timer), times: JSON.stringify(times),
-      shader: Boolean(stage.shader) });
+      goal: JSON.stringify(lab.goal.state), running: Boolean(timer) });
     stage.say(`${task.name}: the robot's table at step ${lab.steps}, ` +
       `${fixed(far, 1)} centimetres from the goal. Arrow keys move the goal.`);
   }
@@ -233,7 +241,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       const now = ["task", "agent"].map((name) => model.get(name)).join();
       if (lab && now !== before) {
         if (lab.steps) keep();
-        prepare().then(() => { tell(); show(); });
+        ready().then((is) => { if (is) { tell(); show(); } });
       }
       before = now;
       if (timer) run();
