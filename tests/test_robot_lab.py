@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from folders import slow
-from test_widgets import data, drag, mount  # noqa: F401
+from test_widgets import data, drag, mount, state_of  # noqa: F401
 
 from crl_mini.envs.tabletop import OPEN, REST, TASKS, TabletopVector
 from crl_mini.measure import planning
@@ -226,13 +226,16 @@ def test_planners_and_tasks_are_chosen(opened):
     assert "Reach" in stage.get_attribute("aria-label")
 
 
-def test_nothing_is_loaded_before_the_start(opened, tmp_path):
+def test_nothing_is_loaded_before_the_start(opened):
     page = opened(start=False)
     assert page.evaluate("Object.keys(globalThis.crlParts ?? {})") == []
-    weight = len(gzip.compress((tmp_path / "page.html").read_bytes()))
-    assert weight < 60_000
-    sizes = {name: len(lab.part(name)) for name in LOADED}
-    assert sum(sizes.values()) - sizes[STATES] < 4_900_000
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_selector(".crl-robot-lab[data-ready]", timeout=60_000)
+    loaded = page.evaluate("Object.keys(globalThis.crlParts)")
+    assert set(loaded) == {*LOADED} - {STATES}
+    assert sum(len(lab.part(name)) for name in loaded) < 4_900_000
+    before = json.dumps(state_of(RobotLab())) + RobotLab._esm + RobotLab._css
+    assert len(gzip.compress(before.encode())) < 60_000
 
 
 def test_without_webassembly_it_says_so(opened):
