@@ -16,6 +16,7 @@ control step: physics, pictures, networks and drawing.
 """
 
 import base64
+import csv
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -43,6 +45,7 @@ from crl_mini.widgets import RobotLab
 from crl_mini.widgets.robot_lab.widget import part, parts, rounded
 
 SEEDS, POSES, STEPS, PAIRS, K = 50, 200, 100, 20, 64
+KINDS = ("pictures", "physics", "networks", "success", "real time")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 HARNESS = Path(__file__).with_suffix(".mjs")
 
@@ -155,8 +158,10 @@ def _pairs(run):
     return *map(jnp.asarray, (s, g, a)), sent
 
 
-def success(node: Node, task: str, name: str) -> dict:
+def success(node: Node, name: str) -> dict:
     """Successes of 50 episodes in the page and in Python."""
+    tasks = {task.lower(): task for task in TASKS}
+    task = tasks.get(name.partition("-")[0], "BinPick")  # of a planner
     length, file = TASKS[task].length, name if name in zoo.names() else None
     _, _, episodes = started(task, SEEDS, 777)
     judge = f"{task.lower()}-state-crl"
@@ -224,23 +229,31 @@ def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
         browser.close()
 
 
-def measured(node: Node, page: Path | None) -> Iterator[dict]:
-    """A row for each number."""
+def measured(node: Node, page: Path | None, kinds: list[str]) -> Iterator[dict]:
+    """A row for each number of these kinds."""
+    many = {
+        "pictures": (TASKS, pictures),
+        "physics": (TASKS, physics),
+        "networks": (zoo.names(), networks),
+        "success": ((*zoo.names(), "greedy", "straight"), success),
+    }
+    found = (
+        (kind, of, measure(node, of))
+        for kind, (names, measure) in many.items()
+        for of in names
+        if kind in kinds
+    )
+    if page and "real time" in kinds:
+        found = chain(found, (("real time", *row) for row in frames(page)))
+    for kind, of, values in found:
+        for name, value in values.items():
+            yield {"kind": kind, "of": of, "measure": name, "value": float(value)}
 
-    def rows(kind, of, found):
-        for measure, value in found.items():
-            yield {"kind": kind, "of": of, "measure": measure, "value": float(value)}
 
-    for task in TASKS:
-        yield from rows("pictures", task, pictures(node, task))
-        yield from rows("physics", task, physics(node, task))
-    for name in zoo.names():
-        yield from rows("networks", name, networks(node, name))
-    for name in (*zoo.names(), "greedy", "straight"):
-        task = "BinPick" if name not in zoo.names() else zoo.load(name)[0].task
-        yield from rows("success", name, success(node, task, name))
-    for name, found in frames(page) if page else ():
-        yield from rows("real time", name, found)
+def kept(path: Path, kinds: list[str]) -> list[dict]:
+    """Rows of an earlier file that are of other kinds."""
+    rows = csv.DictReader(path.open()) if path.exists() else ()
+    return [row for row in rows if row["kind"] not in kinds]
 
 
 def main() -> int:
@@ -248,18 +261,22 @@ def main() -> int:
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument("--page", type=Path, help="the laboratory's built page")
+    text_of = "kinds of numbers to measure; those of others stay in the file"
+    parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS, help=text_of)
     args: Namespace = parser.parse_args()
     begun, table = time.time(), []
     with tempfile.TemporaryDirectory() as folder:
-        for row in measured(Node(Path(folder)), args.page):
+        for row in measured(Node(Path(folder)), args.page, args.only):
             print(*row.values(), sep="  ", flush=True)
             table.append(row)
     if args.out:
+        path = args.out / "robot-lab.csv"
+        table = sorted(kept(path, args.only) + table, key=lambda row: row["kind"])
         told = {"command": "python benchmarks/robot_lab.py", "seeds": SEEDS}
         told |= {"poses": POSES, "proposals": K, "load": os.getloadavg()[0]}
         told |= {"minutes": round((time.time() - begun) / 60, 1), "device": device()}
-        write(args.out / "robot-lab.csv", csv_text(table))
-        write(args.out / "robot-lab.json", text(told | {"versions": versions()}))
+        write(path, csv_text(table))
+        write(path.with_suffix(".json"), text(told | {"versions": versions()}))
     return 0
 
 
