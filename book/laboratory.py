@@ -13,7 +13,7 @@ SCRIPT = '(globalThis.crlParts ??= {{}})["{name}"] = "{bytes}";\n'
 
 def write_parts(app, error):
     """Write the scripts."""
-    if error or app.builder.format != "html":
+    if error or app.builder.name != "html":
         return
     folder = Path(app.outdir) / BESIDE
     folder.mkdir(parents=True, exist_ok=True)

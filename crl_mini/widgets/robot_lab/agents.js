@@ -111,5 +111,5 @@ export const proposals = (K, u) =>
 export function greedy(critic, seen, psi, actions) {
   const phi = critic.phi(seen, actions), f = actions.map((_, k) => critic.f(phi, psi, k));
   const best = f.reduce((top, x, k) => (x > f[top] ? k : top), 0);
-  return { action: actions[best], best, f };
+  return { action: actions[best], actions, best, f, phi };
 }

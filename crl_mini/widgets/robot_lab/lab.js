@@ -7,8 +7,8 @@ export function mindOf(name, task, file, judge, u) {
   const critic = criticOf(judge);
   if (name === "greedy") {
     return { critic, act: (s, g, { seen, psi, K }) => {
-      const actions = proposals(K, u), { action, best, f } = greedy(critic, seen, psi, actions);
-      return { action, dots: { actions, f, best } };
+      const dots = greedy(critic, seen, psi, proposals(K, u));
+      return { action: dots.action, dots };
     } };
   }
   const act = name === "straight" ? straight(task.world) : actorOf(file);
@@ -78,7 +78,7 @@ export function labOf(mujoco, task) {
       const { action, dots } = mind.act(s, lab.goal, { seen, psi: asked.psi, K });
       lab.history.push(judged(s, action, seen));
       if (lab.history.length > MEMORY) lab.history.shift();
-      lab.dots = dots && { ...dots, phi: critic.phi(seen, dots.actions) };
+      lab.dots = dots;
       table.step(action);
       lab.now = observe(table);
       lab.steps += 1;
