@@ -202,6 +202,7 @@ def test_block_is_carried_and_keys_move_the_goal(opened):
     assert numbers(page, "state")[4:] == pytest.approx(block, abs=1e-6)
     page.get_by_role("button", name="New start").click()
     assert numbers(page, "state")[4:] != pytest.approx(block, abs=1e-3)
+    assert data(page, "robot-lab")["episodes"] == "1"  # the second has had no step
 
 
 def test_planners_and_tasks_are_chosen(opened):

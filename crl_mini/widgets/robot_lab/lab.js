@@ -87,9 +87,13 @@ export function labOf(mujoco, task) {
       return lab.done();
     },
     done: () => reached(task, lab.now.state, lab.goal.state),
-    /** What happened since the episode began, for Python. */
-    record: () => ({ task: task.name, states: visited, actions: taken,
-      goal: lab.goal.state, success: lab.done() }),
+    /** What happened since the last record, for Python. */
+    record() {
+      const done = { task: task.name, states: visited, actions: taken,
+        goal: lab.goal.state, success: lab.done() };
+      [taken, visited] = [[], [lab.now.state]];
+      return done;
+    },
     free() {
       table.free();
       other.free();

@@ -155,8 +155,10 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
 
   /** Give Python what happened. */
   function keep() {
-    if (!lab.steps) return;
-    put(model, { episodes: [...model.get("episodes"), { ...lab.record(), agent: mindName }] });
+    const done = lab.record();
+    if (!done.actions.length) return;
+    put(model, { episodes: [...model.get("episodes"), { ...done, agent: mindName }] });
+    root.dataset.episodes = model.get("episodes").length;
   }
 
   // ---------------------------------------------------------------- controls
@@ -240,7 +242,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       many.hidden = model.get("agent") !== "greedy";
       const now = ["task", "agent"].map((name) => model.get(name)).join();
       if (lab && now !== before) {
-        if (lab.steps) keep();
+        keep();
         ready().then((is) => { if (is) { tell(); show(); } });
       }
       before = now;

@@ -208,9 +208,9 @@ class RobotLab(
 
     `agent` is a name of the zoo, ``straight`` or ``greedy``, or a reader's own finished
     `Run`, or its folder; `task` is a name in `TASKS`. `proposals` is the planner's K,
-    `seed` decides starts and goals. What the reader did is in `episodes`, a list of
-    dicts with ``task``, ``agent``, ``states`` (T + 1, S), ``actions`` (T, 4), ``goal``
-    and ``success``.
+    `seed` decides starts and goals. What happened is in `episodes`, from when the
+    reader begins another one or changes the agent: a list of dicts with ``task``,
+    ``agent``, ``states`` (T + 1, S), ``actions`` (T, 4), ``goal`` and ``success``.
 
     The page loads MuJoCo and the networks when it is started: from the folder `source`
     beside it, where the book has written the `parts`, or else from Python. Errors:
