@@ -13,6 +13,7 @@ from crl_mini.widgets.neighbours.widget import Neighbours
 from crl_mini.widgets.occupancy_maze.widget import OccupancyMaze
 from crl_mini.widgets.planner.widget import Planner
 from crl_mini.widgets.representation_explorer.widget import RepresentationExplorer
+from crl_mini.widgets.robot_lab.widget import RobotLab
 from crl_mini.widgets.rollout_player.widget import RolloutPlayer
 from crl_mini.widgets.sampler_explorer.widget import SamplerExplorer
 from crl_mini.widgets.seeds.widget import SeedDraw
@@ -30,6 +31,7 @@ __all__ = [
     "OccupancyMaze",
     "Planner",
     "RepresentationExplorer",
+    "RobotLab",
     "RolloutPlayer",
     "SamplerExplorer",
     "SeedDraw",
