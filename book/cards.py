@@ -21,7 +21,7 @@ LEAST = 150  # pixels of a side: anything smaller is no picture
 
 def picture(page: Page, path: Path) -> Image.Image:
     """The first figure or widget of a page that is large enough, on a card's shape."""
-    page.goto(path.as_uri())
+    page.goto(path.as_uri(), timeout=120_000)
     page.wait_for_timeout(3000)  # widgets draw themselves
     for element in page.locator(FIRST).all():
         box = element.bounding_box()
