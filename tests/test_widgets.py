@@ -1062,7 +1062,7 @@ def test_density_ratio_is_dragged(mount):
     canvas.press("ArrowDown")
     widget.p_width = 1.2
     says_optimum()
-    page.get_by_label("negatives a positive").press("End")
+    page.get_by_label("negatives for each positive").press("End")
     widget.negatives = 31
     learned = says_optimum()
     page.get_by_role("button", name="Draw other balls").click()

@@ -228,7 +228,7 @@ export default widget("density-ratio", [...NAMES, "moved"], (model, root) => {
     scores.row(1).children[0].textContent =
       `the best logit: p where f* > 0 (in the long run ${fixed(100 * best, 0)} %)`;
   }
-  const negatives = slider(model, "negatives", "negatives a positive, B−1",
+  const negatives = slider(model, "negatives", "negatives for each positive, B−1",
     { values: [1, 3, 7, 15, 31] });
   negatives.addEventListener("input", () => afresh({}));
   const legend = h("p", { class: "crl-legend" },
