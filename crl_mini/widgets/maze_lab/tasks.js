@@ -10,7 +10,8 @@ const READY = 2500; // updates after which a failure counts
 const TASKS = [
   {
     name: "Make greedy fail",
-    how: "Choose forward InfoNCE without its penalty. The correlation stays high; watch the walker.",
+    how: "Choose forward InfoNCE without its penalty. The correlation is fair; watch the " +
+      "walker.",
     done: ({ how, found }) => how.loss === "infonce" && !how.penalty && found.updates > READY &&
       found.correlation > 0.7 && found.arrive < 0.5,
     tell: ({ found }) => `correlation ${fixed(found.correlation, 2)}, ` +
@@ -51,7 +52,8 @@ const TASKS = [
 export function taskList() {
   const items = TASKS.map((task) => {
     const said = h("span", { class: "crl-done" });
-    return { task, seen: {}, said, node: h("li", {}, h("strong", {}, task.name), ". ", task.how, " ", said) };
+    const words = [h("strong", {}, task.name), ". ", task.how, " ", said];
+    return { task, seen: {}, said, node: h("li", {}, ...words) };
   });
   const node = h("div", { class: "crl-tasks", role: "group", "aria-label": "Four things to try" },
     h("p", { class: "crl-name" }, "Four things to try"),
