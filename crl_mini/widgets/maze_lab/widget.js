@@ -152,7 +152,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     const [gr, gc] = model.get("goal");
     if (rows[r][c] === pen || (r === gr && c === gc && pen === "#")) return;
     const next = rows.map((row, k) => (k === r ? row.slice(0, c) + pen + row.slice(c + 1) : row));
-    if (next.join("").replaceAll("#", "").length < 8) return;
+    if (next.join("").replace(/[^.]/g, "").length < 8) return; // too few to walk in
     put(model, { rows: next });
   }
   learned.addEventListener("keydown", (event) => {
