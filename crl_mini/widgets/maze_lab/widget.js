@@ -110,7 +110,8 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       if (shown) drawPair(context, shown, [...lab.walks.one(shown.walk)], at, size, colour);
     } }),
   });
-  data.tabIndex = -1;
+  data.tabIndex = -1; // it is only looked at
+  data.classList.remove("crl-drag");
   data.setAttribute("role", "img");
 
   /** Another row of the batch; it is played for a second and a half. */
@@ -208,7 +209,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       `${fixed(r, 2)} · ${percent(arrive)} of goals reached`;
     Object.assign(root.dataset, { updates, correlation: r, between, arrive,
       seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked(),
-      goal: model.get("goal"), rows: model.get("rows").join(" ") });
+      goal: model.get("goal"), brush: model.get("brush"), rows: model.get("rows").join(" ") });
     heat.say(`The ${BATCH} by ${BATCH} logits of the last batch; true pairs on the diagonal`);
     curves.say(`Over ${Math.round(lab.seconds)} seconds of training: correlation with the ` +
       `exact logits now ${fixed(r, 2)}, ${percent(arrive)} of the goals reached`);
