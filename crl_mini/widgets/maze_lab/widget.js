@@ -248,7 +248,9 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     ask();
     if (last) root.dataset.frame = now - last; // milliseconds
     last = now;
-    if (lab.seconds < REST) lab.train(model.get("speed"), Math.max(4, FRAME - drawing));
+    // On slow machines half of the time is left for training.
+    const time = Math.max(FRAME - drawing, Math.min(drawing, FRAME));
+    if (lab.seconds < REST) lab.train(model.get("speed"), time);
     const begun = performance.now();
     if (now - measured > (still() ? 4 : 1) * GAP) {
       measured = now;
