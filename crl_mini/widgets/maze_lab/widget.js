@@ -308,7 +308,9 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";
       if (now !== key) { key = now; begin(); }
       lab.how.penalty = model.get("penalty") ? PENALTY : 0;
-      if (model.get("gamma") !== lab.gamma) { lab.solve(model.get("gamma")); lab.measure(); }
+      const moved = model.get("gamma") !== lab.gamma;
+      if (moved) lab.solve(model.get("gamma"));
+      if (moved || lab.found.updates < lab.critic.steps) lab.measure();
       if (walker.end) walker = newWalker();
       refresh();
       ask();
