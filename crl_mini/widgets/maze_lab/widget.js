@@ -1,10 +1,8 @@
 // The maze laboratory: draw a maze, train a critic of walks in it, send a walker.
 
 const GAP = 250; // milliseconds between two measurements
-const PACE = 130; // milliseconds a step of the walker
 const FRAME = 28; // milliseconds of computing and drawing in a frame, at most
 const REST = 120; // seconds after which training stops
-const LONGEST = 60; // steps after which a walker gives up
 const TRAITS = ["rows", "goal", "gamma", "loss", "penalty", "energy", "dim", "walks", "walkers",
   "speed", "brush", "playing"];
 const ANEW = ["rows", "loss", "energy", "dim", "walks", "walkers", "seed"]; // begins again
@@ -29,7 +27,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     lab.update();
     lab.measure();
     look();
-    walker = newWalker();
+    walker = setOut(maze, goal());
   }
 
   /** What the pictures show of the critic as it is now, for the present goal. */
@@ -51,21 +49,12 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   }
   const shade = (x) => viridis((x - view.low) / (view.high - view.low || 1));
 
-  // ------------------------------------------------------------ the walker
-  function newWalker() {
-    const others = maze.open.filter((s) => s !== goal() && maze.part[s] === maze.part[goal()]);
-    const s = others[Math.floor(Math.random() * others.length)] ?? goal();
-    return { path: [s], since: performance.now(), end: undefined };
-  }
+  /** Where the walker ends, it is counted and a new one sets out. */
   function stepWalker(now) {
-    if (now - walker.since < (walker.end ? 6 * PACE : PACE)) return;
-    walker.since = now;
-    if (walker.end) { walker = newWalker(); return; }
-    const s = walker.path.at(-1);
-    if (s === goal()) walker.end = "arrived";
-    else if (walker.path.length > LONGEST) walker.end = "lost";
-    else walker.path.push(maze.next[s * maze.A + view.action[s]]);
-    if (walker.end) root.dataset[walker.end] = Number(root.dataset[walker.end] ?? 0) + 1;
+    const was = walker;
+    walker = stepped(walker, maze, view.action, goal(), now);
+    if (!walker.end || was.end) return;
+    root.dataset[walker.end] = 1 + Number(root.dataset[walker.end] ?? 0);
   }
 
   // ------------------------------------------------------------ pictures
@@ -223,22 +212,11 @@ export default widget("maze-lab", TRAITS, (model, root) => {
 
   function refresh() {
     look();
-    if (still() || !model.get("playing")) wholeWalk();
+    if (still() || !model.get("playing")) walker = arrived(walker, maze, view.action, goal());
     stepPair(performance.now());
     tasks.look(lab);
     tell();
     for (const node of [learned, exact, net, data, heat, curves]) node.paint();
-  }
-
-  /** Where nothing moves, the walker's way is shown whole. */
-  function wholeWalk() {
-    const path = [walker.path[0]];
-    let s = path[0];
-    while (s !== goal() && path.length <= LONGEST) {
-      s = maze.next[s * maze.A + view.action[s]];
-      path.push(s);
-    }
-    walker = { path, since: performance.now(), end: s === goal() ? "arrived" : "lost" };
   }
 
   let measured = 0, looked = 0, drawing = 0, last = 0, asked = false, visible = false;
@@ -295,14 +273,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       slider(model, "speed", "updates a frame, at most", { values: [1, 4, 16, 64] }),
       tasks,
     ],
-    caption: "Click a cell of the first maze: the walker goes there. Both Qs share a " +
-      "logarithmic scale of colours, yellow is likely; the learned one is right up to one " +
-      "constant. Arrows are greedy actions; where one would leave the walker standing, it takes " +
-      "the next best. In the plane the net is ψ of all cells, its edges " +
-      "join neighbours; the dots with arrows are φ(s, ·) of the walker, the blue one is " +
-      "nearest to ψ(★). The networks are told the number of a cell and nothing of where it " +
-      "lies. Below, a pair on its walk: from ● to a later state ◆; ✕ are goals of other " +
-      "walks. Keyboard: arrow keys move the goal, or the frame when you draw; Enter draws.",
+    caption: CAPTION,
     update() {
       const now = JSON.stringify(ANEW.map((name) => model.get(name)));
       play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";
@@ -311,7 +282,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       const moved = model.get("gamma") !== lab.gamma;
       if (moved) lab.solve(model.get("gamma"));
       if (moved || lab.found.updates < lab.critic.steps) lab.measure();
-      if (walker.end) walker = newWalker();
+      if (walker.end) walker = setOut(maze, goal());
       refresh();
       ask();
     },
