@@ -1,4 +1,4 @@
-// Pictures of the laboratory: the plane of representations, a pair, logits, curves.
+// Pictures of the laboratory: the plane of representations, walks, logits, curves.
 
 /** X (n, D) in a plane of two axes (2, D) around a centre; (n, 2). */
 export function project(X, { centre, axes, turn }, D) {
@@ -27,7 +27,9 @@ export function plane(psi, cells, D, before) {
     }
   }
   let axes = before?.axes ?? normals(7, 2 * D);
-  for (let round = 0; round < (before ? 3 : 100); round++) axes = orthogonal(multiply(axes, spread, D), D);
+  for (let round = before ? 97 : 0; round < 100; round++) {
+    axes = orthogonal(multiply(axes, spread, D), D);
+  }
   const flat = { centre, axes, turn: [1, 0, 0, 1] };
   return { ...flat, turn: likeTheMaze(project(psi, flat, D), cells) };
 }
@@ -104,6 +106,61 @@ export function crossing(context, x, y, r, ink, width = 2.5) {
   line(context, [[x + r, y - r], [x - r, y + r]], ink, { width });
 }
 
+/** phi of the walker's actions at their places; from the chosen one a line to the goal. */
+export function drawActions(context, places, chosen, goal, colour) {
+  line(context, [places[chosen], goal], colour("blue"), { width: 2, dash: [5, 4] });
+  places.forEach((place, a) => {
+    const ink = colour(a === chosen ? "blue" : "soft");
+    disc(context, ...place, a === chosen ? 9 : 7, ink, colour("paper"));
+    text(context, "·↑→↓←"[a], ...place, colour("paper"), "center");
+  });
+}
+
+// ---------------------------------------------------------------- in the mazes
+/** Cells that walkers keep out of: three lines, from the lower left to the upper right. */
+export function drawFence(context, { shut }, centre, size, colour) {
+  shut.forEach((on, s) => {
+    if (!on) return;
+    const [y, x] = centre(s), r = size / 2;
+    for (const k of [-r, 0, r]) {
+      const low = Math.max(-r, k - r), high = Math.min(r, k + r);
+      const ends = [[x + low, y + k - low], [x + high, y + k - high]];
+      line(context, ends, colour("orange"), { width: 1.2 });
+    }
+  });
+}
+
+/** The frame that the keyboard moves while walls are drawn. */
+export function drawFrame(context, place, size, colour) {
+  const [y, x] = place.map((k) => (k - CROP) * size);
+  Object.assign(context, { strokeStyle: colour("ink"), lineWidth: 2.5 });
+  context.strokeRect(x, y, size, size);
+}
+
+/** The walker's way; of the last step it has gone a share. */
+export function drawWalk(context, points, share, lost, size, colour) {
+  const last = points.at(-1), from = points.at(-2) ?? last;
+  const now = last.map((x, k) => from[k] + share * (x - from[k]));
+  points = [...points.slice(0, -1), now];
+  line(context, points, colour("paper"), { width: size * 0.34 });
+  line(context, points, colour("blue"), { width: size * 0.2 });
+  disc(context, ...now, size * 0.3, colour("blue"), "#ffffff");
+  if (lost) crossing(context, ...last, size * 0.34, colour("orange"), 4);
+}
+
+/** A pair on its walk: from (s, a) to its future g; goals of other rows are crosses. */
+export function drawPair(context, { t, k, others, done }, walk, at, size, colour) {
+  const now = t + Math.round(done * k), place = at(walk[now]);
+  line(context, walk.map(at), colour("line"), { width: 1.5 });
+  line(context, walk.slice(t, now + 1).map(at), colour("blue"), { width: 3 });
+  disc(context, ...at(walk[t]), size * 0.32, colour("ink"), colour("paper"));
+  if (done < 1) disc(context, ...place, size * 0.28, colour("blue"));
+  else {
+    others.forEach((s) => crossing(context, ...at(s), size * 0.26, colour("orange")));
+    diamond(context, ...place, size * 0.46, colour("blue"), colour("paper"));
+  }
+}
+
 /** The logits (B, B) as an image; one row is marked. */
 export function drawLogits(context, logits, B, width, row, colour) {
   const image = new ImageData(B, B), [low, high] = range(logits);
@@ -124,8 +181,9 @@ export function drawLogits(context, logits, B, width, row, colour) {
 
 /** Curves of [seconds, value] pairs in [0, 1]: { points, ink, dash, name }. */
 export function drawCurves(context, curves, width, height, colour) {
-  const left = 24, base = height - 16, end = Math.max(5, ...curves.flatMap((c) => c.points.map((p) => p[0])));
-  const x = (t) => left + (t / end) * (width - left - 4), y = (v) => base - clamp(v, 0, 1) * (base - 8);
+  const left = 24, base = height - 16, times = curves.flatMap((c) => c.points.map((p) => p[0]));
+  const end = Math.max(5, ...times), x = (t) => left + (t / end) * (width - left - 4);
+  const y = (v) => base - clamp(v, 0, 1) * (base - 8);
   for (const v of [0, 0.5, 1]) {
     line(context, [[left, y(v)], [width - 4, y(v)]], colour("line"), { width: 1 });
     text(context, String(v), left - 5, y(v), colour("soft"), "right");

@@ -3,6 +3,8 @@
 export const BATCH = 64;
 const PER_FRAME = 40; // walks recorded at a time
 const PENALTY = 0.1; // weight of the logsumexp penalty
+const PACE = 130; // milliseconds a step of the walker
+const LONGEST = 60; // steps after which it gives up
 
 /** Everything about one maze: the walkers' data, the exact answer, a critic in training. */
 export function laboratory({ rows, walkers, count, gamma, energy, loss, penalty, dim, seed }) {
@@ -111,4 +113,29 @@ export function arriving(action, maze) {
     }
   }
   return Object.fromEntries(Object.entries(count).map(([name, [k, n]]) => [name, n ? k / n : 0]));
+}
+
+// ---------------------------------------------------------------- the walker
+/** A walker at a random cell from which a path leads to the goal. */
+export function setOut({ open, part }, goal) {
+  const others = open.filter((s) => s !== goal && part[s] === part[goal]);
+  const s = others[Math.floor(Math.random() * others.length)] ?? goal;
+  return { path: [s], since: performance.now(), end: undefined };
+}
+
+/** Its next step, when it is time; after its end it sets out anew. */
+export function stepped(walker, maze, action, goal, now) {
+  const { path, since, end } = walker, s = path.at(-1);
+  if (now - since < (end ? 6 * PACE : PACE)) return walker;
+  if (end) return setOut(maze, goal);
+  if (s === goal) return { path, since: now, end: "arrived" };
+  if (path.length > LONGEST) return { path, since: now, end: "lost" };
+  return { path: [...path, maze.next[s * maze.A + action[s]]], since: now };
+}
+
+/** Its whole way, for readers who want no motion. */
+export function arrived(walker, maze, action, goal) {
+  let now = { path: walker.path.slice(0, 1), since: -Infinity };
+  while (!now.end) now = { ...stepped(now, maze, action, goal, 0), since: -Infinity };
+  return { ...now, since: performance.now() };
 }

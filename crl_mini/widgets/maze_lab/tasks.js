@@ -1,16 +1,27 @@
-// What the reader is asked to do, and how the page sees that it is done.
+// What the reader is told and asked to do, and how the page sees that it is done.
+
+const CAPTION =
+  "Click a cell of the first maze: the walker goes there. Both Qs share a " +
+  "logarithmic scale of colours, yellow is likely; the learned one is right up to one " +
+  "constant. Arrows are greedy actions; where one would leave the walker standing, it takes " +
+  "the next best. In the plane the net is ψ of all cells, its edges " +
+  "join neighbours; the dots with arrows are φ(s, ·) of the walker, the blue one is " +
+  "nearest to ψ(★). The networks are told the number of a cell and nothing of where it " +
+  "lies. Below, a pair on its walk: from ● to a later state ◆; ✕ are goals of other " +
+  "walks. Keyboard: arrow keys move the goal, or the frame when you draw; Enter draws.";
 
 const percent = (x) => `${Math.round(100 * x)} %`;
 const READY = 2500; // updates after which a failure counts
 
 /**
- * Each task: what to do, and done(lab, say, seen): `seen` keeps what it has met before.
+ * Each task: what to do, and done(lab, seen): `seen` keeps what it has met before.
  * A task that is done stays done until the page is left.
  */
 const TASKS = [
   {
     name: "Make greedy fail",
-    how: "Choose forward InfoNCE without its penalty. The correlation stays high; watch the walker.",
+    how: "Choose forward InfoNCE without its penalty. The correlation is fair; watch the " +
+      "walker.",
     done: ({ how, found }) => how.loss === "infonce" && !how.penalty && found.updates > READY &&
       found.correlation > 0.7 && found.arrive < 0.5,
     tell: ({ found }) => `correlation ${fixed(found.correlation, 2)}, ` +
@@ -51,7 +62,8 @@ const TASKS = [
 export function taskList() {
   const items = TASKS.map((task) => {
     const said = h("span", { class: "crl-done" });
-    return { task, seen: {}, said, node: h("li", {}, h("strong", {}, task.name), ". ", task.how, " ", said) };
+    const words = [h("strong", {}, task.name), ". ", task.how, " ", said];
+    return { task, seen: {}, said, node: h("li", {}, ...words) };
   });
   const node = h("div", { class: "crl-tasks", role: "group", "aria-label": "Four things to try" },
     h("p", { class: "crl-name" }, "Four things to try"),

@@ -1,10 +1,8 @@
 // The maze laboratory: draw a maze, train a critic of walks in it, send a walker.
 
 const GAP = 250; // milliseconds between two measurements
-const PACE = 130; // milliseconds a step of the walker
 const FRAME = 28; // milliseconds of computing and drawing in a frame, at most
 const REST = 120; // seconds after which training stops
-const LONGEST = 60; // steps after which a walker gives up
 const TRAITS = ["rows", "goal", "gamma", "loss", "penalty", "energy", "dim", "walks", "walkers",
   "speed", "brush", "playing"];
 const ANEW = ["rows", "loss", "energy", "dim", "walks", "walkers", "seed"]; // begins again
@@ -29,7 +27,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     lab.update();
     lab.measure();
     look();
-    walker = newWalker();
+    walker = setOut(maze, goal());
   }
 
   /** What the pictures show of the critic as it is now, for the present goal. */
@@ -51,51 +49,21 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   }
   const shade = (x) => viridis((x - view.low) / (view.high - view.low || 1));
 
-  // ------------------------------------------------------------ the walker
-  function newWalker() {
-    const others = maze.open.filter((s) => s !== goal() && maze.part[s] === maze.part[goal()]);
-    const s = others[Math.floor(Math.random() * others.length)] ?? goal();
-    return { path: [s], since: performance.now(), end: undefined };
-  }
+  /** Where the walker ends, it is counted and a new one sets out. */
   function stepWalker(now) {
-    if (now - walker.since < (walker.end ? 6 * PACE : PACE)) return;
-    walker.since = now;
-    if (walker.end) { walker = newWalker(); return; }
-    const s = walker.path.at(-1);
-    if (s === goal()) walker.end = "arrived";
-    else if (walker.path.length > LONGEST) walker.end = "lost";
-    else walker.path.push(maze.next[s * maze.A + view.action[s]]);
-    if (walker.end) root.dataset[walker.end] = Number(root.dataset[walker.end] ?? 0) + 1;
+    const was = walker;
+    walker = stepped(walker, maze, view.action, goal(), now);
+    if (!walker.end || was.end) return;
+    root.dataset[walker.end] = 1 + Number(root.dataset[walker.end] ?? 0);
   }
 
   // ------------------------------------------------------------ pictures
-  const hatch = (context, centre, size, colour) => maze.shut.forEach((shut, s) => {
-    if (!shut) return;
-    const [y, x] = centre(s), r = size / 2, ink = colour("orange");
-    for (const k of [-r, 0, r]) { // three lines from the lower left to the upper right
-      const low = Math.max(-r, k - r), high = Math.min(r, k + r);
-      line(context, [[x + low, y + k - low], [x + high, y + k - high]], ink, { width: 1.2 });
-    }
-  });
-  const mark = (context, place, size, colour) => {
-    const [y, x] = place.map((k) => (k + 0.5 - CROP) * size);
-    Object.assign(context, { strokeStyle: colour("ink"), lineWidth: 2.5 });
-    context.strokeRect(x - size / 2, y - size / 2, size, size);
-  };
-
-  function trail(context, centre, size, colour) {
-    hatch(context, centre, size, colour);
-    const at = (s) => centre(s).reverse(), { path, end, since } = walker;
-    const points = path.map(at), last = points.at(-1);
-    if (!end && path.length > 1 && !still()) { // glide
-      const share = clamp((performance.now() - since) / PACE, 0, 1), from = points.at(-2);
-      points[points.length - 1] = last.map((x, k) => from[k] + share * (x - from[k]));
-    }
-    line(context, points, colour("paper"), { width: size * 0.34 });
-    line(context, points, colour("blue"), { width: size * 0.2 });
-    disc(context, ...points.at(-1), size * 0.3, colour("blue"), "#ffffff");
-    if (end === "lost") crossing(context, ...last, size * 0.34, colour("orange"), 4);
-    if (cursor && model.get("brush") !== "goal") mark(context, cursor, size, colour);
+  function walk(context, centre, size, colour) {
+    drawFence(context, maze, centre, size, colour);
+    const { path, end, since } = walker, gliding = !end && path.length > 1 && !still();
+    const share = gliding ? clamp((performance.now() - since) / PACE, 0, 1) : 1;
+    drawWalk(context, path.map((s) => centre(s).reverse()), share, end === "lost", size, colour);
+    if (cursor && model.get("brush") !== "goal") drawFrame(context, cursor, size, colour);
   }
 
   const learned = mazeCanvas(maze, {
@@ -110,7 +78,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     },
     scene: () => ({
       fill: (s) => shade(view.learned[s]).fill, ink: (s) => shade(view.learned[s]).ink,
-      arrows: (s) => [view.action[s]], over: trail, goal: goal(),
+      arrows: (s) => [view.action[s]], over: walk, goal: goal(),
     }),
   });
   const exact = mazeCanvas(maze, {
@@ -118,29 +86,21 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     scene: () => ({
       fill: (s) => (maze.shut[s] ? undefined : shade(view.exact[s]).fill),
       ink: (s) => shade(view.exact[s]).ink,
-      arrows: (s) => (maze.shut[s] ? [] : [view.best[s]]), over: hatch, goal: goal(),
+      arrows: (s) => (maze.shut[s] ? [] : [view.best[s]]), goal: goal(),
+      over: (context, ...at) => drawFence(context, maze, ...at),
     }),
   });
 
-  /** A pair is shown on its walk: from (s, a) to its future g; others' goals are crosses. */
   const data = mazeCanvas(maze, {
     marker: goal, move: () => {}, read: () => {},
     scene: () => ({ over: (context, centre, size, colour) => {
-      hatch(context, centre, size, colour);
-      if (!shown) return;
-      const at = (s) => centre(s).reverse(), { walk, t, k, others, done } = shown;
-      const states = [...lab.walks.one(walk)], now = t + Math.round(done * k);
-      line(context, states.map(at), colour("line"), { width: 1.5 });
-      line(context, states.slice(t, now + 1).map(at), colour("blue"), { width: 3 });
-      disc(context, ...at(states[t]), size * 0.32, colour("ink"), colour("paper"));
-      if (done < 1) disc(context, ...at(states[now]), size * 0.28, colour("blue"));
-      else {
-        others.forEach((s) => crossing(context, ...at(s), size * 0.26, colour("orange")));
-        diamond(context, ...at(states[now]), size * 0.46, colour("blue"), colour("paper"));
-      }
+      drawFence(context, maze, centre, size, colour);
+      const at = (s) => centre(s).reverse();
+      if (shown) drawPair(context, shown, [...lab.walks.one(shown.walk)], at, size, colour);
     } }),
   });
-  data.tabIndex = -1;
+  data.tabIndex = -1; // it is only looked at
+  data.classList.remove("crl-drag");
   data.setAttribute("role", "img");
 
   /** Another row of the batch; it is played for a second and a half. */
@@ -159,34 +119,30 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     fit = fitted(points, width, fit?.reach);
     const at = (s) => fit.at(points[2 * s], points[2 * s + 1]), s = walker.path.at(-1);
     drawNet(context, maze, at, (x) => shade(view.learned[x]).fill, colour);
-    const own = project(view.phi.subarray(s * A * D, (s + 1) * A * D), flat, D), chosen = view.action[s];
-    for (let a = 0; a < A; a++) {
-      const place = fit.at(own[2 * a], own[2 * a + 1]), best = a === chosen;
-      if (best) line(context, [place, at(goal())], colour("blue"), { width: 2, dash: [5, 4] });
-      disc(context, ...place, best ? 9 : 7, colour(best ? "blue" : "soft"), colour("paper"));
-      text(context, "·↑→↓←"[a], place[0], place[1], colour("paper"), "center");
-    }
+    const own = project(view.phi.subarray(s * A * D, (s + 1) * A * D), flat, D);
+    const places = [...Array(A).keys()].map((a) => fit.at(own[2 * a], own[2 * a + 1]));
+    drawActions(context, places, view.action[s], at(goal()), colour);
     star(context, ...at(goal()), 10, colour("mark"));
   });
 
   const heat = picture("aspect-ratio: 1", (context, width, _, colour) =>
     drawLogits(context, lab.critic.logits, BATCH, width, shown?.row, colour));
+  const over = (name) => lab.history.map((x) => [x.seconds, x[name]]);
   const curves = picture("", (context, width, height, colour) => drawCurves(context, [
-    { name: "correlation", ink: "blue", points: lab.history.map((x) => [x.seconds, x.correlation]) },
-    { name: "goals reached", ink: "orange", dash: [5, 3],
-      points: lab.history.map((x) => [x.seconds, x.arrive]) },
+    { name: "correlation", ink: "blue", points: over("correlation") },
+    { name: "goals reached", ink: "orange", dash: [5, 3], points: over("arrive") },
   ], width, height, colour));
 
   // ------------------------------------------------------------ drawing walls
   function paintCell([r, c], phase) {
-    const rows = model.get("rows"), inside = r > 0 && c > 0 && r < rows.length - 1 && c < rows[0].length - 1;
-    if (!inside) return;
+    const rows = model.get("rows");
+    if (r < 1 || c < 1 || r > rows.length - 2 || c > rows[0].length - 2) return;
     const sign = model.get("brush") === "wall" ? "#" : "x";
     if (phase !== "drag") pen = rows[r][c] === sign ? "." : sign;
     const [gr, gc] = model.get("goal");
     if (rows[r][c] === pen || (r === gr && c === gc && pen === "#")) return;
     const next = rows.map((row, k) => (k === r ? row.slice(0, c) + pen + row.slice(c + 1) : row));
-    if (next.join("").replaceAll("#", "").length < 8) return;
+    if (next.join("").replace(/[^.]/g, "").length < 8) return; // too few to walk in
     put(model, { rows: next });
   }
   learned.addEventListener("keydown", (event) => {
@@ -197,7 +153,10 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     event.stopImmediatePropagation();
     cursor ??= model.get("goal");
     if (!step) paintCell(cursor);
-    else cursor = [clamp(cursor[0] + step[0], 1, rows.length - 2), clamp(cursor[1] + step[1], 1, rows[0].length - 2)];
+    else {
+      const ends = [rows.length - 2, rows[0].length - 2];
+      cursor = cursor.map((x, axis) => clamp(x + step[axis], 1, ends[axis]));
+    }
     learned.paint();
   }, true);
 
@@ -226,7 +185,8 @@ export default widget("maze-lab", TRAITS, (model, root) => {
   penalty.sync = () => { box.checked = model.get("penalty"); };
 
   function panel(name, title, canvas) {
-    const node = h("div", { class: `crl-panel crl-${name}` }, h("p", { class: "crl-name" }, title), canvas);
+    const head = h("p", { class: "crl-name" }, title);
+    const node = h("div", { class: `crl-panel crl-${name}` }, head, canvas);
     node.paint = canvas.paint;
     return node;
   }
@@ -238,7 +198,7 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       `${fixed(r, 2)} · ${percent(arrive)} of goals reached`;
     Object.assign(root.dataset, { updates, correlation: r, between, arrive,
       seconds: lab.seconds, walks: lab.walks.n, ticked: tasks.ticked(),
-      goal: model.get("goal"), rows: model.get("rows").join(" ") });
+      goal: model.get("goal"), brush: model.get("brush"), rows: model.get("rows").join(" ") });
     heat.say(`The ${BATCH} by ${BATCH} logits of the last batch; true pairs on the diagonal`);
     curves.say(`Over ${Math.round(lab.seconds)} seconds of training: correlation with the ` +
       `exact logits now ${fixed(r, 2)}, ${percent(arrive)} of the goals reached`);
@@ -252,18 +212,11 @@ export default widget("maze-lab", TRAITS, (model, root) => {
 
   function refresh() {
     look();
-    if (still() || !model.get("playing")) wholeWalk();
+    if (still() || !model.get("playing")) walker = arrived(walker, maze, view.action, goal());
     stepPair(performance.now());
     tasks.look(lab);
     tell();
     for (const node of [learned, exact, net, data, heat, curves]) node.paint();
-  }
-
-  /** Where nothing moves, the walker's way is shown whole. */
-  function wholeWalk() {
-    const path = [walker.path[0]];
-    while (path.at(-1) !== goal() && path.length <= LONGEST) path.push(maze.next[path.at(-1) * maze.A + view.action[path.at(-1)]]);
-    walker = { path, since: performance.now(), end: path.at(-1) === goal() ? "arrived" : "lost" };
   }
 
   let measured = 0, looked = 0, drawing = 0, last = 0, asked = false, visible = false;
@@ -271,9 +224,11 @@ export default widget("maze-lab", TRAITS, (model, root) => {
     asked = false;
     if (!visible || !root.isConnected || !model.get("playing")) { last = 0; return; }
     ask();
-    if (last) root.dataset.frame = 0.9 * Number(root.dataset.frame ?? now - last) + 0.1 * (now - last);
+    if (last) root.dataset.frame = now - last; // milliseconds
     last = now;
-    if (lab.seconds < REST) lab.train(model.get("speed"), Math.max(4, FRAME - drawing));
+    // On slow machines half of the time is left for training.
+    const time = Math.max(FRAME - drawing, Math.min(drawing, FRAME));
+    if (lab.seconds < REST) lab.train(model.get("speed"), time);
     const begun = performance.now();
     if (now - measured > (still() ? 4 : 1) * GAP) {
       measured = now;
@@ -318,20 +273,16 @@ export default widget("maze-lab", TRAITS, (model, root) => {
       slider(model, "speed", "updates a frame, at most", { values: [1, 4, 16, 64] }),
       tasks,
     ],
-    caption: "Click a cell of the first maze: the walker goes there. Both Qs share a " +
-      "logarithmic scale of colours, yellow is likely; the learned one is right up to one " +
-      "constant. Arrows are greedy actions. In the plane the net is ψ of all cells, its edges " +
-      "join neighbours; the dots with arrows are φ(s, ·) of the walker, the blue one is " +
-      "nearest to ψ(★). The networks are told the number of a cell and nothing of where it " +
-      "lies. Below, a pair on its walk: from ● to a later state ◆; ✕ are goals of other " +
-      "walks. Keyboard: arrow keys move the goal, or the frame when you draw; Enter draws.",
+    caption: CAPTION,
     update() {
       const now = JSON.stringify(ANEW.map((name) => model.get(name)));
       play.textContent = model.get("playing") ? "❚❚ Pause" : "▶ Play";
       if (now !== key) { key = now; begin(); }
       lab.how.penalty = model.get("penalty") ? PENALTY : 0;
-      if (model.get("gamma") !== lab.gamma) { lab.solve(model.get("gamma")); lab.measure(); }
-      if (walker.end) walker = newWalker();
+      const moved = model.get("gamma") !== lab.gamma;
+      if (moved) lab.solve(model.get("gamma"));
+      if (moved || lab.found.updates < lab.critic.steps) lab.measure();
+      if (walker.end) walker = setOut(maze, goal());
       refresh();
       ask();
     },

@@ -32,7 +32,8 @@ def checked(rows: list[str]) -> list[str]:
         raise ValueError("rows must be equally long texts of '#', '.' and 'x'")
     if set(edge) != {"#"}:
         raise ValueError("rows must have walls all around")
-    within(8, MOST)("the number of free cells", len(free(rows)))
+    for n in ("".join(rows).count("."), len(free(rows))):
+        within(8, MOST)("the number of free cells", n)
     return rows
 
 
@@ -44,9 +45,9 @@ class MazeLab(
 
     `rows` draws the maze: ``#`` walls, ``.`` cells, ``x`` cells that the recorded walks
     keep out of; at most 200 cells, with walls all around. `goal` is [row, column].
-    `walks` of 200 steps are recorded, ``aimless`` or with ``momentum`` (three times in
-    ten the last action again). `penalty` adds 0.1 times the logsumexp penalty. `found`
-    tells what the page has measured last.
+    `walks` of 200 steps are recorded, ``aimless`` or with ``momentum``: then three
+    steps in ten repeat the last action, the others draw anew. `penalty` adds 0.1 times
+    the logsumexp penalty. The page sets `found` to what it has measured last.
     """
 
     rows = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -137,12 +137,17 @@ export function correlation(x, y, weight) {
 }
 
 // ---------------------------------------------------------------- walking to a goal
-/** The action of the largest f(s, a, g) at every state, for one goal. */
-export function greedy(f, { S, A }, g) {
+/**
+ * The walker's action at every state, for one goal: that of the largest f(s, a, g) among
+ * those that move it. (Where its choice leaves it standing, it takes the next best.)
+ */
+export function greedy(f, { S, A, next }, g) {
   const action = new Uint8Array(S);
   for (let s = 0; s < S; s++) {
+    let most = -Infinity;
     for (let a = 1; a < A; a++) {
-      if (f[(s * A + a) * S + g] > f[(s * A + action[s]) * S + g]) action[s] = a;
+      const value = f[(s * A + a) * S + g];
+      if (next[s * A + a] !== s && value > most) [most, action[s]] = [value, a];
     }
   }
   return action;
