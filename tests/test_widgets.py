@@ -572,7 +572,8 @@ def test_detour_refuses_as_python_does(node):
         ):
             np.testing.assert_allclose(curve, own, atol=1e-6)
             assert flags == no.tolist()
-            assert (name == "phi(s, a)") == (not any(flags))
+            if name != "pixels":  # whose noise may stay below the slack
+                assert any(flags) == (name == "hand")
 
 
 SCORES = [[0.5], [0.9, 0.1], [0.2, 0.7, 0.9], [1.0] * 5, SEEDS["Push"]["end"]["a"]]
@@ -1445,9 +1446,9 @@ def test_planner_is_dragged(mount):
     before = drawn(page, name)
     page.locator("input[value=graph]").check(force=True)
     assert drawn(page, name) != before
-    page.locator("input[type=range]").press("ArrowLeft")
+    page.get_by_label("largest trusted cost").press("ArrowLeft")
     says(other, new, 3.5)
-    page.locator("input[type=range]").press("Home")
+    page.get_by_label("largest trusted cost").press("Home")
     greedy, _, graph = says(other, new, 0.5)
     assert graph == greedy  # no edge is trusted: every waypoint is the goal
     assert page.errors == []
