@@ -20,7 +20,7 @@ OLDER := --xla_cpu_use_fusion_emitters=false
 book test test-all coverage: export XLA_FLAGS = $(shell XLA_FLAGS=$(OLDER) \
   $(BIN)/python -c "import jax; jax.devices()" >/dev/null 2>&1 && echo $(OLDER))
 
-.PHONY: help book shape epub pdf pack downloads earlier site release test test-all coverage \
+.PHONY: help book shape cards epub pdf pack downloads earlier site release test test-all coverage \
   colab-test lint format lab notebooks bench doctor clean
 
 help:  ## list the targets
@@ -31,6 +31,9 @@ book: $(STAMP)  ## execute every chapter and render _build/html
 
 shape: $(STAMP)  ## print lines of code, words and minutes of each chapter
 	@$(BIN)/python book/shape.py
+
+cards: $(STAMP)  ## after `make book`: the front page's pictures of the chapters
+	@$(BIN)/python book/cards.py
 
 epub: $(STAMP)  ## after `make book`: the book for e-readers, in _build/downloads
 	@$(BIN)/python book/epub.py
