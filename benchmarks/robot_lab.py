@@ -128,9 +128,9 @@ def networks(node: Node, name: str) -> dict:
         if run.agent == "crl":
             phi = own.critic.phi(own.critic.see(s)[0], a)
             psi = own.critic.psi(own.critic.see_goal(g))
-            # The critic's own f loses digits to the squares that it is made of.
+            # The constant is shipped whole; the critic's own f loses digits to squares.
             far = np.linalg.norm(np.asarray(phi, float) - np.asarray(psi), axis=1)
-            true |= {"phi": phi, "psi": psi, "f": own.critic.bias[...] - far}
+            true |= {"phi": phi, "psi": psi, "f": agent.critic.bias[...] - far}
         for key, x in true.items():
             gap = np.abs(np.array([row[key] for row in got]) - np.asarray(x)).max()
             found[f"{key}{words}"] = gap
