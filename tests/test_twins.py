@@ -278,7 +278,8 @@ def test_a_twin_says_that_its_code_has_not_run(setup_of, runs):
 def test_one_line_and_one_command_point_everything_at_a_fork(tmp_path):
     for name in ("_config.yml", "README.md", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("twins.py", "references.bib", "chapters", "colab-green.json"):
+    files = ("twins.py", "shape.py", "intro.md", "references.bib", "colab-green.json")
+    for name in (*files, "chapters"):
         copy = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
         (tmp_path / "book").mkdir(exist_ok=True)
         copy(ROOT / "book" / name, tmp_path / "book" / name)
@@ -288,7 +289,7 @@ def test_one_line_and_one_command_point_everything_at_a_fork(tmp_path):
     command = [sys.executable, tmp_path / "book" / "twins.py"]
     done = subprocess.run([*command, "--check"], capture_output=True, text=True)
     assert done.returncode == 1
-    for name in ("README.md", "pyproject.toml"):
+    for name in ("README.md", "intro.md", "pyproject.toml"):
         assert f"{name} does not have the address of _config.yml" in done.stdout
     subprocess.run(command, check=True)
     texts = {path: path.read_text() for path in tmp_path.rglob("*.[imt]*")}

@@ -132,3 +132,9 @@ addEventListener("DOMContentLoaded", () => {
     film.pause();
   }
 });
+
+// The arrows beside chapters with a deeper page have no words of their own.
+addEventListener("DOMContentLoaded", () => {
+  for (const arrow of document.querySelectorAll(".has-children summary"))
+    arrow.setAttribute("aria-label", "Deeper pages");
+});
