@@ -56,7 +56,12 @@ def depart_choice(self, node):
 
 
 def visit_chosen(self, node):
-    self.body.append("<summary>")
+    """The head of a fold; one of nothing but maths is named by its source."""
+    texts = node.findall(nodes.Text)
+    words = (x for x in texts if not isinstance(x.parent, nodes.math))
+    only_maths = not "".join(words).strip()
+    name = f' aria-label="{html.escape(node.astext())}"' if only_maths else ""
+    self.body.append(f"<summary{name}>")
 
 
 def depart_chosen(self, node):

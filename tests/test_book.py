@@ -326,7 +326,7 @@ def test_a_choice_says_whether_it_is_right_and_uncovers_the_result(book, page_fa
     tab.keyboard.press("Enter")
     assert box.locator(".wrong p").first.inner_text().startswith("No.")
     assert not box.locator(".right p").is_visible()
-    assert result.is_visible()
+    result.wait_for(state="visible")  # browsers tell of an opened fold a moment later
     box.locator(".right summary").click()
     assert box.locator(".right p").inner_text().startswith("Yes.")
 
