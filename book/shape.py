@@ -17,11 +17,6 @@ from pathlib import Path
 CHAPTERS = Path(__file__).resolve().parent / "chapters"
 FOLDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 WORDS_A_MINUTE = 200
-SECONDS_A_CELL = re.compile(
-    r"^```\{code-cell\}.*\n((?::.*\n)*)\n*((?s:.*?))^```$", re.M
-)
-TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-WORDS_A_MINUTE = 200
 SECONDS_A_CELL = 20  # to look at what a cell shows, and at its code
 MAX_LINES, MAX_CELL = 120, 24  # of code that is seen: in a chapter, in a cell
 
