@@ -308,6 +308,7 @@ def test_the_switch_leads_to_the_same_page_of_another_version(
     assert links["0.2"] == f"{address}/0.2/index.html"  # it has no such page
     assert links["As PDF"] == f"{address}/downloads/crl_mini.pdf"
     tab.click(".version a:text-is('0.9')")
+    tab.wait_for_selector(".version a:text-is('the newest')", state="attached")
     assert tab.title() == "0.9"
     assert footer_links(tab)["the newest"] == f"{address}/chapters/2.html"
     assert tab.errors == tab.external == []
