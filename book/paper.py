@@ -70,6 +70,8 @@ def files(entries: list[dict]) -> list[str]:
 
 def stills(soup: BeautifulSoup, address: str = "") -> None:
     """Put the picture of each widget, and the words of each film, into its place."""
+    for instead in soup.select(".robot-film"):  # the picture of the widget is there
+        instead.decompose()
     for film in soup.select("video"):
         words = soup.new_tag("p", attrs={"class": "play"})
         words.string = f"Film: {film.get('aria-label', '')}"

@@ -248,6 +248,24 @@ def test_without_webassembly_it_says_so(opened):
     assert "browser" in said.inner_text()
 
 
+@pytest.mark.parametrize("lacks", ["nothing", "WebAssembly", "JavaScript"])
+def test_the_page_shows_a_film_where_the_laboratory_cannot_run(
+    book, page_factory, lacks
+):
+    page = page_factory(java_script_enabled=lacks != "JavaScript")
+    if lacks == "WebAssembly":
+        page.add_init_script("delete globalThis.WebAssembly")
+    page.goto((book / "robot.html").as_uri())
+    film = page.locator(".robot-film video")
+    if lacks == "nothing":
+        page.wait_for_selector(".crl-robot-lab .crl-begin:enabled")
+        assert not film.is_visible()
+    else:
+        film.wait_for(state="visible")
+        assert (book / film.get_attribute("src")).exists()
+    assert page.errors == page.external == []
+
+
 def test_shader_draws_what_the_caster_draws(opened):
     """The reader's picture by WebGL is the agent's: the two differ at few edges."""
     page = opened(start=False)

@@ -75,6 +75,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
   // ---------------------------------------------------------------- what happens
   /** The mind and the task that the reader has chosen. */
   async function prepare() {
+    if (!globalThis.WebAssembly) throw new Error("this one has none");
     const name = model.get("task");
     engine ??= await engineOf(files);
     const chosen = model.get("agent"), planner = PLANNERS.includes(chosen);
@@ -135,6 +136,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
     begin.disabled = true;
     begin.textContent = "Loading …";
     if (!(await ready())) {
+      root.dataset.failed = "true"; // the book's page shows a film instead
       begin.textContent = "It does not start in this browser";
       return;
     }
@@ -221,6 +223,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
   const speed = slider(model, "speed", "Speed", { values: [0.1, 0.25, 0.5, 1],
     show: (x) => (x === 1 ? "real time" : `${pretty(x)} × real time`) });
   let before = "";
+  if (!globalThis.WebAssembly) start();
 
   panels[0].say("What the agent sees, 64 times 64 pixels, beside the picture of its goal.");
   panels[1].say("The critic's value f over the last steps.");
