@@ -17,6 +17,7 @@ from test_widgets import data, drag, mount, state_of  # noqa: F401
 from crl_mini.envs.tabletop import OPEN, REST, TASKS, TabletopVector
 from crl_mini.measure import planning
 from crl_mini.runs import zoo
+from crl_mini.runs.run import Run
 from crl_mini.widgets import RobotLab
 from crl_mini.widgets.robot_lab import widget as lab
 
@@ -336,8 +337,9 @@ def test_parts_come_when_they_are_asked_for():
     assert widget.episodes == [episode]
 
 
-def test_a_readers_own_run_acts(page_of_numbers, tmp_path):
-    run = zoo.load("reach-state-crl")[0]
+@pytest.mark.parametrize("agent", ["crl", "c_learning"])
+def test_a_readers_own_run_acts(page_of_numbers, tmp_path, agent):
+    run = Run(task="Reach", preset="smoke", seed=0, out=tmp_path, agent=agent)
     (tmp_path / "run").mkdir()
     own = _kept(run, tmp_path / "run")
     widget = RobotLab(agent=tmp_path / "run")

@@ -147,7 +147,7 @@ def packed(run: Run, agent) -> bytes:
     """
     task = _task_of(run)
     checks.one_of("task of the agent", task, TASKS)
-    checks.one_of("agent", run.agent, ("crl", "gcbc", "td3_her"))
+    checks.one_of("agent", run.agent, LABELS)
     eyes = run.obs == "pixels"
     checks.one_of("tower", run.config.tower if eyes else "patch", ("patch",))
     actor, critic = agent.actor, getattr(agent, "critic", None)
@@ -191,7 +191,12 @@ def _layers(tower) -> list:
 
 
 SCRIPTS = ("caster", "shader", "tabletop", "agents", "lab", "stage", "panels", "widget")
-LABELS = {"crl": "CRL", "gcbc": "GCBC", "td3_her": "TD3+HER"}
+LABELS = {
+    "crl": "CRL",
+    "gcbc": "GCBC",
+    "td3_her": "TD3+HER",
+    "c_learning": "C-learning",
+}
 PLANNERS = {
     "straight": "straight for the goal (no network)",
     "greedy": "greedy in representation space (no actor)",
@@ -278,12 +283,18 @@ def _agents() -> dict:
     }
     for name in zoo.names():
         told = json.loads((zoo.FOLDER / f"{name}.json").read_text())
-        sees = "pictures" if told.get("obs") == "pixels" else "states"
-        label = f"{LABELS[told['agent']]}, from {sees}"
-        found[told["task"]]["names"][name] = label
+        found[told["task"]]["names"][name] = _label(told)
     for told in found.values():
         told["names"] |= PLANNERS
     return found
+
+
+def _label(told: dict) -> str:
+    """An agent of the zoo in words, from its manifest."""
+    name = "NCE + " * told["config"]["settings"].get("nce", False)
+    name += LABELS[told["agent"]]
+    sees = "pictures" if told.get("obs") == "pixels" else "states"
+    return f"{name}, from {sees}" + ", from nothing" * (told["data"] == "own")
 
 
 def _task_of(run: Run) -> str:
