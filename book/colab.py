@@ -27,8 +27,9 @@ import venv
 from pathlib import Path
 
 import nbformat
+import shape
 import twins
-from twins import CHAPTERS, GREEN, ROOT
+from twins import CHAPTERS, ROOT
 
 IMAGE = ROOT / "book" / "colab-image.txt"
 PRINT_ORIGIN = "import crl_mini; print(crl_mini.__file__)"
@@ -131,22 +132,23 @@ def run(stem: str, programs: Path, folder: Path, change=None) -> float:
     return timed([programs / "jupyter", "execute", f"{stem}.ipynb"], folder)
 
 
-def record(stems: list[str], python: Path) -> None:
-    """Note that these twins ran today, and with what; write all twins again."""
+def record(took: dict[str, float], python: Path) -> None:
+    """Note when twins ran, how long and with what; write all twins again."""
     number = ["-c", "import platform; print(platform.python_version())"]
     number = subprocess.check_output([python, *number], text=True).strip()
     there = installed(python)
     versions = [f"Python {number}", *(f"{name} {there[name]}" for name in SAID)]
-    runs = json.loads(GREEN.read_text()) if GREEN.exists() else {}
-    for stem in stems:
+    runs = json.loads(shape.GREEN.read_text()) if shape.GREEN.exists() else {}
+    for stem, seconds in took.items():
         cells = nbformat.read(CHAPTERS / f"{stem}.ipynb", as_version=4).cells
         runs[stem] = {
             "code": twins.digest(cells[1:]),
             "date": str(datetime.date.today()),
             "image": re.search(r"\d{4}-\d\d-\d\d", IMAGE.read_text())[0],
+            "seconds": round(seconds),
             "versions": ", ".join(versions),
         }
-    GREEN.write_text(json.dumps(runs, indent=1, sort_keys=True) + "\n")
+    shape.GREEN.write_text(json.dumps(runs, indent=1, sort_keys=True) + "\n")
     twins.write()
 
 
@@ -160,7 +162,7 @@ def main() -> int:
     change = twice if args.twice else None
     if unknown := set(args.stems) - set(stems):
         parser.error(f"no twin is called {min(unknown)}; there are {', '.join(stems)}")
-    green, failed = [], []
+    green, failed = {}, []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         programs = environment(folder)
@@ -173,9 +175,8 @@ def main() -> int:
         print(f"a training from pixels: {seconds:.0f} s", flush=True)
         for stem in args.stems or stems:
             try:
-                seconds = run(stem, programs, folder / stem, change)
-                green.append(stem)
-                print(f"{stem}: {seconds:.0f} s", flush=True)
+                green[stem] = run(stem, programs, folder / stem, change)
+                print(f"{stem}: {green[stem]:.0f} s", flush=True)
             except subprocess.CalledProcessError:
                 failed.append(stem)
                 print(f"{stem}: FAILED", flush=True)

@@ -90,9 +90,16 @@ def reading(name, rawtext, text, lineno, inliner, options=None, content=()):
     return [nodes.Text(f"{minutes} {text}")], []
 
 
+def running(name, rawtext, text, lineno, inliner, options=None, content=()):
+    """``{running}`to run```: the seconds or minutes that the page takes to run."""
+    stem = Path(inliner.document.settings.env.docname).name
+    return [nodes.Text(shape.running(stem, text))], []
+
+
 def setup(app):
     app.add_directive("predict", Predict)
     app.add_role("reading", reading)
+    app.add_role("running", running)
     app.add_node(Choice, html=(visit_choice, depart_choice))
     app.add_node(Chosen, html=(visit_chosen, depart_chosen))
     fold = (visit_fold, depart_HideCellInput)

@@ -1,20 +1,22 @@
 """The shape of each chapter, from its source: `make shape` prints it.
 
 Code that a reader sees without opening a fold, words, the minutes that they take, and
-how far down the page the first widget or film stands. The printed minutes to read and
-the choices of a question are read here, too, for the pages and for the twins.
+how far down the page the first widget or film stands. The printed times to read and to
+run and the choices of a question are read here, too, for the pages and for the twins.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 CHAPTERS = Path(__file__).resolve().parent / "chapters"
+GREEN = CHAPTERS.with_name("colab-green.json")  # when each twin last ran: see colab.py
 FOLDING_TAGS = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
 WORDS_A_MINUTE = 200
 SECONDS_A_CELL = 20  # to look at what a cell shows, and at its code
@@ -80,6 +82,21 @@ def minutes(text: str) -> int:
     looked_at = [c for c in cells(text) if not c.tags & {"checked", "remove-cell"}]
     seconds = 60 * words(text) / WORDS_A_MINUTE + SECONDS_A_CELL * len(looked_at)
     return max(1, round(seconds / 60))
+
+
+def seconds(stem: str) -> float | None:
+    """Seconds that a chapter's twin took when it was last recorded."""
+    runs = json.loads(GREEN.read_text()) if GREEN.exists() else {}
+    return runs.get(stem, {}).get("seconds")
+
+
+def running(stem: str, words: str = "") -> str:
+    """The time that a chapter takes, rounded, and the words that follow it."""
+    if not (taken := seconds(stem)):
+        return "not timed yet"
+    long = taken > 99
+    time = f"{taken / 60:.0f} minutes" if long else f"{5 * round(taken / 5)} seconds"
+    return f"{time} {words}".rstrip()
 
 
 def listings(text: str) -> list[int]:

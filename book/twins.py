@@ -31,7 +31,6 @@ from pybtex.database import parse_file
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
 CHAPTERS = BOOK / "chapters"
-GREEN = BOOK / "colab-green.json"
 README = ROOT / "README.md"
 INTRO = BOOK / "intro.md"
 PROJECT = ROOT / "pyproject.toml"
@@ -68,10 +67,9 @@ if KEEP:
     os.environ[CACHE] = KEEP
     print("Compiled programs are kept in:", use_compilation_cache() or "no folder")
 print("Device:", device() + unseen())
-print("On two CPU cores this notebook runs for about {{time}}.")
+print("Time on two CPU cores: {{time}}.")
 {{green}}"""
 NOT_GREEN = 'print("Its code has not run in Colab\'s image as it is now.")'
-TIME = re.compile(r"\b(\d+\s+\w+)\s+to\s+run\s+on\s+two\s+cores")
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 
 ADMONITIONS = ("note", "tip", "hint", "important", "warning", "seealso")
@@ -139,8 +137,6 @@ class Twin:
 
     def notebook(self) -> nbformat.NotebookNode:
         source = jupytext.read(self.path, fmt="md:myst")
-        if not (time := TIME.search(self.path.read_text())):
-            self.fail("the chapter must say: N seconds to run on two cores")
         cells = []
         for cell in source.cells:
             if cell.cell_type == "code":
@@ -150,7 +146,7 @@ class Twin:
                 cells += [nbformat.v4.new_markdown_cell(text)] if text else []
         if self.solution:
             self.fail(f"the solution to {self.solution} has no {{solution-end}}")
-        setup = SETUP.replace("{time}", " ".join(time[1].split()))
+        setup = SETUP.replace("{time}", shape.running(self.stem))
         setup = setup.replace("{green}", green(self.stem, digest(cells)))
         cells.insert(0, self.code(setup, FOLDED))
         seen: dict[str, int] = {}
@@ -324,6 +320,8 @@ class Twin:
             return f"({cited})" if parentheses else cited
         if name == "math":
             return f"${content}$"
+        if name == "running":
+            return shape.running(self.stem, content)
         if name == "reading":
             return f"{shape.minutes(self.path.read_text())} {content}"
         return self.fail(f"twins.py does not know the role {{{name}}}`{content}`")
@@ -373,7 +371,7 @@ def digest(cells: list[nbformat.NotebookNode]) -> str:
 
 def green(stem: str, code: str) -> str:
     """The lines that say when a twin with this `digest` last ran without an error."""
-    runs = json.loads(GREEN.read_text()) if GREEN.exists() else {}
+    runs = json.loads(shape.GREEN.read_text()) if shape.GREEN.exists() else {}
     run = runs.get(stem, {})
     if run.get("code") != code:
         return NOT_GREEN

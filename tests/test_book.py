@@ -70,7 +70,7 @@ def test_chapter_has_one_title_without_a_number(path):
 ANATOMY = {
     "the question": r"\*\*The question[.?:]?\*\*|^## The question",
     "time to read": r"\{reading\}`minutes` to\s+read",
-    "time to run": r"\d+ (?:seconds?|minutes?) to run",
+    "time to run": r"\{running\}`to run on two\s+cores`",
     "a derivation": r"^## .*[Dd]eriv|^## The (?:proof|mathematics)",
     "its assumptions": r"[Aa]ssum",
     "code shown from the library": r"^(?:crl_mini\.)?show\(",

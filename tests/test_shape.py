@@ -1,5 +1,6 @@
 """book/shape.py counts what a reader sees of a chapter, and reads questions."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -61,6 +62,23 @@ def test_listings_of_the_library_count_unless_they_are_folded():
     assert lines > 5
     folded = CELL.format(":tags: [hide-output]\n", "show(losses.binary_nce)")
     assert shape.listings(imports + folded) == []
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        (7, "5 seconds to run"),
+        (93, "95 seconds to run"),
+        (100, "2 minutes to run"),
+        (205, "3 minutes to run"),
+        (None, "not timed yet"),
+    ],
+)
+def test_time_to_run_is_what_was_recorded(taken, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(shape, "GREEN", tmp_path / "green.json")
+    if taken:
+        shape.GREEN.write_text(json.dumps({"01-a": {"seconds": taken}}))
+    assert shape.running("01-a", "to run") == said
 
 
 def test_where_something_moves_first():
