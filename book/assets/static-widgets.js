@@ -50,6 +50,16 @@
     send() {}
   }
 
+  // One script is imported once, so that what it counts (names of its radio buttons) is
+  // counted over all its models.
+  const scripts = {};
+  async function script(source) {
+    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    const exported = (await import(url)).default;
+    URL.revokeObjectURL(url);
+    return exported;
+  }
+
   // One model is loaded and initialised once, however many views show it.
   async function load(saved) {
     const model = new Model(saved);
@@ -59,10 +69,7 @@
       style.textContent = model.get("_css");
       document.head.append(style);
     }
-    const blob = new Blob([model.get("_esm")], { type: "text/javascript" });
-    const url = URL.createObjectURL(blob);
-    const exported = (await import(url)).default;
-    URL.revokeObjectURL(url);
+    const exported = await (scripts[model.get("_esm")] ??= script(model.get("_esm")));
     const widget = typeof exported === "function" ? await exported() : exported;
     const signal = new AbortController().signal;
     await widget.initialize?.({ model, signal });
