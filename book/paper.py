@@ -72,7 +72,8 @@ def stills(soup: BeautifulSoup, address: str = "") -> None:
     """Put the picture of each widget, and the words of each film, into its place."""
     for film in soup.select("video"):
         words = soup.new_tag("p", attrs={"class": "play"})
-        words.string = f"Film: {film.get('aria-label', '')}"
+        shown = film.get("aria-label", "").removeprefix("Film of ")
+        words.string = f"Film: {shown}"
         film.replace_with(words)
     for hidden in soup.select("noscript.crl-fallback"):
         still = soup.new_tag("div", attrs={"class": "still"})
