@@ -105,6 +105,8 @@ def for_readers(soup: BeautifulSoup) -> None:
         summary.string = summary.text.strip()
     for table in soup.select("table:has(th:nth-of-type(6))"):
         table["class"] = [*table.get("class", []), "wide"]
+    for node in soup.select("[role=doc-biblioentry]"):  # no longer a role of EPUB
+        del node["role"]
     for node in soup.select("#exercise-content, #solution-content"):
         del node["id"]  # sphinx-exercise gives all of a page the same
     for link in soup.select("a[href]"):  # of show() and of Markdown made by cells
