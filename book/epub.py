@@ -103,6 +103,10 @@ def for_readers(soup: BeautifulSoup) -> None:
         soup.head.append(style)
     for summary in soup.select("details.hide > summary"):
         summary.string = summary.text.strip()
+    for table in soup.select("table:has(th:nth-of-type(6))"):
+        table["class"] = [*table.get("class", []), "wide"]
+    for node in soup.select("[role=doc-biblioentry]"):  # no longer a role of EPUB
+        del node["role"]
     for node in soup.select("#exercise-content, #solution-content"):
         del node["id"]  # sphinx-exercise gives all of a page the same
     for link in soup.select("a[href]"):  # of show() and of Markdown made by cells
@@ -115,7 +119,7 @@ def describe(app, config) -> None:
     config.epub_basename = "crl_mini"
     config.epub_title = config.html_title
     config.epub_author = config.epub_publisher = config.author
-    config.epub_contributor = ""
+    config.epub_contributor = config.author  # Sphinx warns where it is empty
     config.epub_description = project()["description"]
     config.epub_identifier = config.epub_uid = project()["name"]
     config.epub_tocscope = "includehidden"

@@ -74,7 +74,8 @@ def stills(soup: BeautifulSoup, address: str = "") -> None:
         instead.decompose()
     for film in soup.select("video"):
         words = soup.new_tag("p", attrs={"class": "play"})
-        words.string = f"Film: {film.get('aria-label', '')}"
+        shown = film.get("aria-label", "").removeprefix("Film of ")
+        words.string = f"Film: {shown}"
         film.replace_with(words)
     for hidden in soup.select("noscript.crl-fallback"):
         still = soup.new_tag("div", attrs={"class": "still"})
