@@ -137,8 +137,8 @@ def test_a_new_agent_in_a_new_environment(newcomer, tmp_path, monkeypatch, capsy
     row = next(line for line in rows if line.startswith("| Square | random, 20 ep"))
     cells = dict(zip(columns, map(str.strip, row.split("|")[1:-1]), strict=True))
     assert cells["linear"] == "100.0%"
-    assert cells["td3_her"].endswith("%")
-    assert cells["gcbc"] == ""
+    assert cells["TD3+HER"].endswith("%")
+    assert cells["GCBC"] == ""
     assert len(plots.runs(list(recorded.values())).axes) == 2
 
     film = tmp_path / "square.gif"

@@ -176,8 +176,8 @@ def test_data_are_named_with_how_much_there_was():
 
 def test_details_hold_every_seed_and_the_summary_one_cell_an_agent():
     found = cells(results.details(MIXED))
-    assert found["agent"] == ("crl", "gcbc", "crl")
-    assert found["success"] == ("at end, mode",) * 2 + ("ever, drawn",)
+    assert found["agent"] == ("CRL", "GCBC", "CRL")
+    assert found["success"] == ("at end, mode",) * 2 + ("ever, sampled",)
     seeds = found["each seed, % (95 % interval)"][0]
     assert (
         seeds.replace("\N{EN DASH}", "-") == "20.0 (15-26), 70.0 (63-76), 90.0 (85-93)"
@@ -188,11 +188,19 @@ def test_details_hold_every_seed_and_the_summary_one_cell_an_agent():
     short = cells(results.summary(MIXED))
     costs = tuple(f"{minutes} min on 2 CPU cores" for minutes in ("1.0 to 3.0", "1.0"))
     assert short["cost of a run"] == costs
-    assert short["crl"] == (middle[0], middle[2])
-    assert short["gcbc"] == (middle[1], "")
+    assert short["CRL"] == (middle[0], middle[2])
+    assert short["GCBC"] == (middle[1], "")
     assert short["seeds"] == ("1 or 3", "1")
     both = results.markdown(MIXED)
     assert both == f"{results.summary(MIXED)}\n\n{results.details(MIXED)}"
+
+
+def test_c_learning_says_whether_it_has_nce():
+    run = made("Push") | {"agent": "c_learning"}
+    assert results.called(run) == "C-learning"
+    assert results.called(run | {"config": {"settings": {"nce": True}}}) == (
+        "C-learning with NCE"
+    )
 
 
 def test_runs_from_pixels_stand_by_themselves():
@@ -200,13 +208,13 @@ def test_runs_from_pixels_stand_by_themselves():
         results.summary([made("Push"), made("Push", obs="pixels", score=0.4)])
     )
     assert found["task"] == ("Push", "Push, pixels")
-    assert found["crl"][1] == "40.0%"
+    assert found["CRL"][1] == "40.0%"
 
 
 def test_overall_takes_what_has_the_same_seeds_on_several_tasks():
     other = [made("Drawer", seed=k, score=s) for k, s in enumerate((0.4, 0.5, 0.6))]
     found = cells(results.overall([*MIXED, *other]))
-    assert found["agent"] == ("crl",)
+    assert found["agent"] == ("CRL",)
     assert found["tasks"] == ("Push, Drawer",)
     every = np.array([[0.2, 0.4], [0.7, 0.5], [0.9, 0.6]])
     low, high = iqm_interval(every)
@@ -257,8 +265,8 @@ def test_figures_show_every_seed_and_their_mean():
         np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
         np.testing.assert_allclose(line.get_ydata(), [1 / 3, 2 / 3, 1])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "crl",
-        "gcbc",
+        "CRL",
+        "GCBC",
     ]
     colours = [line.get_color() for line in push.lines]
     assert colours == 4 * [plots.COLOURS[0]] + 2 * [plots.COLOURS[1]]

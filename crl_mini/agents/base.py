@@ -126,6 +126,8 @@ class Recipe(NamedTuple):
     added wherever it sees pictures."""
     needs_success: bool = False
     """Does `create` take `success(achieved, desired)`, which goals are reached?"""
+    called: str = ""
+    """What people call it, in tables and figures; else its name in `AGENTS`."""
 
 
 class Agent:

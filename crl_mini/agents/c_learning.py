@@ -195,4 +195,5 @@ RECIPE = Recipe(
         "noisy": {"gamma": 0.97, "learning_rate": 1e-3, "bc": 0.5, "nce": True},
         "pixels": {"shift": 4, "actor_tower": True},
     },
+    called="C-learning",
 )

@@ -219,4 +219,5 @@ RECIPE = Recipe(
         "near play": {"bc": 0.5},
         "pixels": {"shift": 4, "actor_tower": True},
     },
+    called="CRL",
 )

@@ -82,4 +82,5 @@ RECIPE = Recipe(
         "noisy": {"gamma": 0.97, "learning_rate": 1e-3},
         "pixels": {"shift": 4},
     },
+    called="GCBC",
 )

@@ -276,4 +276,5 @@ RECIPE = Recipe(
         "pixels": {"shift": 4, "actor_tower": True},
     },
     needs_success=True,
+    called="TD3+HER",
 )

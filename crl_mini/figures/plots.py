@@ -562,8 +562,8 @@ def runs(recorded: Sequence[Mapping], x: str = "step") -> Figure:
     columns = min(len(panels), 3)
     figure, axes = _panels(len(panels), 2.3, columns, margin=0.6, sharey=True)
     for k, (ax, (names, mine)) in enumerate(zip(axes, panels.items(), strict=True)):
-        for (agent,), seeds in results.grouped(mine, "agent").items():
-            _seeds(ax, seeds, x, agent)
+        for seeds in results.grouped(mine, "agent").values():
+            _seeds(ax, seeds, x)
         ax.set_title("\n".join(names).replace("; ", "\n"), fontsize="small")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         if k + columns >= len(panels):
@@ -575,14 +575,16 @@ def runs(recorded: Sequence[Mapping], x: str = "step") -> Figure:
         ylabel = labels[min(measures)] if len(measures) == 1 else "success"
         ax.set(ylabel=ylabel, ylim=(0, 1.02))
     lines = {line.get_label(): line for ax in axes for line in ax.lines}
-    marks = {name: lines[name] for name in AGENTS if name in lines}
+    named = results.grouped(recorded, "agent")
+    names = [results.called(named[key,][0]) for key in AGENTS if (key,) in named]
+    marks = {name: lines[name] for name in names}
     figure.legend(marks.values(), marks, loc="outside lower center", ncols=len(marks))
     return figure
 
 
-def _seeds(ax: Axes, seeds: Sequence[Mapping], x: str, agent: str) -> None:
+def _seeds(ax: Axes, seeds: Sequence[Mapping], x: str) -> None:
     """Curves of one agent's seeds and, where all of them are known, their mean."""
-    k = list(AGENTS).index(agent)
+    k = list(AGENTS).index(seeds[0]["agent"])
     at = {}
     for run in seeds:
         known = [row for row in run["curve"] if results.measure(run) in row]
@@ -602,7 +604,7 @@ def _seeds(ax: Axes, seeds: Sequence[Mapping], x: str, agent: str) -> None:
         k,
         list(mean),
         list(mean.values()),
-        label=agent,
+        label=results.called(seeds[0]),
         ms=4,
         ls=DASHES[k % len(DASHES)],
     )

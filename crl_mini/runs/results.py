@@ -87,6 +87,13 @@ def told(run: dict) -> bool:
     return told and run.get("obs") != "pixels"
 
 
+def called(run: dict) -> str:
+    """The agent of a run as people call it."""
+    name = AGENTS[run["agent"]].called or run["agent"]
+    with_nce = run.get("config", {}).get("settings", {}).get("nce", False)
+    return name + " with NCE" * with_nce
+
+
 def measure(run: dict) -> str:
     """Name of the measure of success, ``at_end`` or ``ever``: `GoalTask.counts`.
 
@@ -149,14 +156,16 @@ def markdown(runs: list[dict]) -> str:
 
 def summary(runs: list[dict]) -> str:
     """One row a task and data, one column an agent: see `middle`."""
-    agents = [agent for agent in AGENTS if (agent,) in grouped(runs, "agent")]
+    agents = {agent: mine for (agent,), mine in grouped(runs, "agent").items()}
+    agents = {agent: called(agents[agent][0]) for agent in AGENTS if agent in agents}
     rows = []
     for kind, mine in grouped(runs, "task", "data").items():
         of = grouped(mine, "agent")
         cells = [middle(of[agent,]) if (agent,) in of else "" for agent in agents]
         seeds = " or ".join(str(n) for n in sorted(set(map(len, of.values()))))
         rows.append([*kind, seeds, *cells, cost(mine)])
-    return markdown_table(["task", "data", "seeds", *agents, "cost of a run"], rows)
+    header = ["task", "data", "seeds", *agents.values(), "cost of a run"]
+    return markdown_table(header, rows)
 
 
 def details(runs: list[dict]) -> str:
@@ -170,7 +179,8 @@ def details(runs: list[dict]) -> str:
         for run in mine:
             low, high = (100 * end for end in run[f"{name}_interval"])
             seeds.append(f"{100 * run[name]:.1f} ({low:.0f}\N{EN DASH}{high:.0f})")
-        success = {"ever": "ever, drawn", "at_end": "at end, mode"}[name]
+        success = {"ever": "ever, sampled", "at_end": "at end, mode"}[name]
+        kind = *kind[:2], called(mine[0])
         rows.append([*kind, success, ", ".join(seeds), middle(mine), minutes(mine)])
     return markdown_table(header, rows)
 
@@ -189,7 +199,8 @@ def overall(runs: list[dict]) -> str:
         if len(tasks) > 1 and seeds > 1:
             every = np.hstack(list(tasks.values()))
             interval = share(iqm(every), *iqm_interval(every))
-            rows.append([*kind, ", ".join(tasks), str(seeds), interval])
+            who = called(mine[0])
+            rows.append([kind[0], who, ", ".join(tasks), str(seeds), interval])
     header = ["data", "agent", "tasks", "seeds", "IQM (95 % interval)"]
     return markdown_table(header, rows)
 

@@ -22,6 +22,7 @@ from crl_mini.envs.pixels import Scene
 from crl_mini.envs.tabletop import TASKS, TabletopVector
 from crl_mini.figures.plots import pictures
 from crl_mini.runs import zoo
+from crl_mini.runs.results import called
 from crl_mini.runs.run import Run, restored
 from crl_mini.widgets.base import (
     Name,
@@ -37,6 +38,7 @@ from crl_mini.widgets.base import (
 HERE = Path(__file__).parent
 MUJOCO = ("mujoco.js", "mujoco.wasm")
 MANY = 2**18  # weights; a larger matrix is shipped with 8 bits each
+ACTORS = ("crl", "gcbc", "td3_her", "c_learning")  # agents whose actor the script runs
 SIZES = ("SUBSTEPS", "STEP", "OPEN", "REST", "TURN", "GRIP", "AIR", "HANDLE")
 
 # --- What the page loads when its reader starts it: parts by name, gzipped.
@@ -147,7 +149,7 @@ def packed(run: Run, agent) -> bytes:
     """
     task = _task_of(run)
     checks.one_of("task of the agent", task, TASKS)
-    checks.one_of("agent", run.agent, LABELS)
+    checks.one_of("agent", run.agent, ACTORS)
     eyes = run.obs == "pixels"
     checks.one_of("tower", run.config.tower if eyes else "patch", ("patch",))
     actor, critic = agent.actor, getattr(agent, "critic", None)
@@ -191,12 +193,6 @@ def _layers(tower) -> list:
 
 
 SCRIPTS = ("caster", "shader", "tabletop", "agents", "lab", "stage", "panels", "widget")
-LABELS = {
-    "crl": "CRL",
-    "gcbc": "GCBC",
-    "td3_her": "TD3+HER",
-    "c_learning": "C-learning",
-}
 PLANNERS = {
     "straight": "straight for the goal (no network)",
     "greedy": "greedy in representation space (no actor)",
@@ -291,10 +287,8 @@ def _agents() -> dict:
 
 def _label(told: dict) -> str:
     """An agent of the zoo in words, from its manifest."""
-    name = "NCE + " * told["config"]["settings"].get("nce", False)
-    name += LABELS[told["agent"]]
     sees = "pictures" if told.get("obs") == "pixels" else "states"
-    return f"{name}, from {sees}" + ", from nothing" * (told["data"] == "own")
+    return f"{called(told)}, from {sees}" + ", from nothing" * (told["data"] == "own")
 
 
 def _task_of(run: Run) -> str:
