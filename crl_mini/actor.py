@@ -28,7 +28,7 @@ def clipped_log_prob(
 ) -> Float[Array, "*B"]:
     """Log density of actions in [-1, 1], some of which may have been clipped to it.
 
-    To an entry beyond +-`EDGE` belongs the whole tail: its density is the mean over the
+    An entry beyond +-`EDGE` stands for the whole tail: its density is the mean over the
     tail. Without that, an action of 1 would be the tanh of a huge number, and a few of
     them would pull the Gaussian apart.
 

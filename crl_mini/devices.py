@@ -26,8 +26,8 @@ def use_compilation_cache() -> str | None:
     """Keep compiled programs in a folder, where the next process finds them.
 
     The folder is JAX's own setting, if there is one; else what `CACHE` says; else
-    crl_mini/jax in the user's cache folder. The answer is the folder, or None where
-    programs are not kept: it is turned off, or nothing can be written there.
+    crl_mini/jax in the user's cache folder. Returns the folder, or None if programs
+    are not kept: the cache is turned off, or nothing can be written there.
     """
     if jax.config.jax_compilation_cache_dir:
         return jax.config.jax_compilation_cache_dir

@@ -120,7 +120,7 @@ class Seeing(nnx.Module):
 
     Features of states are those of their `Spec`: flat, scaled, one-hot. Pictures have a
     tower, `eyes`, which looks at states and goals alike; `observation` and `goal` then
-    describe its output. With `stacked`, it looks at so many pictures as one with more
+    describe its output. With `stacked`, it looks at that many pictures as one with more
     channels. A network is called with observations; its other methods take features.
     """
 

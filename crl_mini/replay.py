@@ -16,7 +16,7 @@ class Batch(NamedTuple):
     """States s, actions a, and goals g, each of which is a future of its own row.
 
     `next_s` is the state after the action and `next_g` what it achieved: a goal if it
-    were one. Agents that learn from whole futures do without them. `terminal` tells
+    were one. Agents that learn from whole futures do not need them. `terminal` tells
     after which actions the environment ended the episode; None: after none.
     """
 
@@ -56,7 +56,7 @@ class Replay:
     Where episodes differ in length, episode i has `lengths[i]` transitions, and
     `terminal[i]` says whether the environment ended it; None where all last T steps.
 
-    With a `scene` the observations are poses, and `sample` draws the pictures of a
+    With a `scene` the observations are poses, and `sample` renders the pictures of a
     batch: a picture takes as many bytes as it has moving bodies, times 28.
     """
 
@@ -106,7 +106,7 @@ class Replay:
     ) -> "Replay":
         """The replay with K more episodes, in the place of the oldest if it is full.
 
-        It takes over the memory of the old one, which is used up. Errors:
+        It reuses the memory of the old one, which must not be used afterwards. Errors:
         ``ValueError`` for more episodes than the capacity, or other shapes.
         """
         checks.at_least("the capacity", len(self.actions), len(actions))

@@ -59,8 +59,8 @@ def rollout(
 
     `policy(s, g, key)` returns a batch of actions; see `members`. The seed decides
     starts, goals and the policy's noise. Gymnasium's autoreset mode makes no
-    difference. All is copied: the policy and the environment may write into their
-    arrays again.
+    difference. Everything is copied: the policy and the environment may reuse their
+    arrays.
 
     Several seeds have as many copies each, in order, with the starts and goals of a
     vector of their own; the policy gets a key for each of them. The environment must
@@ -119,7 +119,7 @@ def key_of(seed: int) -> PRNGKeyArray:
 def members(space: Space, actions) -> Shaped[np.ndarray, "N ..."]:
     """Copies of N actions as members of their space: of its type, shape and bounds.
 
-    A tanh at its end, rescaled and rounded, may lie outside by one unit in the last
+    A tanh at its limit, rescaled and rounded, may lie outside by one unit in the last
     place. Errors: ``ValueError`` for actions of another size.
     """
     actions = np.array(actions)

@@ -1,4 +1,4 @@
-"""What networks must know of the spaces of states, actions and goals."""
+"""What networks must know about the spaces of states, actions and goals."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ FAR = 20.0  # how often the data's range may fit into bounds that say something
 
 @dataclass(frozen=True)
 class Spec:
-    """What a network must know of a Gymnasium space, hashable so that it can be static.
+    """What a network must know about a Gymnasium space; hashable, so it can be static.
 
     `shape` is the shape of one element; `n` counts the categories of a discrete space
     (0 if continuous) and `start` is the first; `low` and `high` bound each entry, or
@@ -89,7 +89,7 @@ def bounds_of(space: spaces.Space) -> tuple[np.ndarray, np.ndarray]:
 
 
 def span(low, high):
-    """How far bounds are apart; infinite where float64 cannot say it."""
+    """How far apart bounds are; infinite where float64 cannot represent it."""
     with np.errstate(over="ignore"):
         return high - low
 
@@ -101,7 +101,7 @@ def fitted(space: spaces.Space, x: Shaped[np.ndarray, "N ..."]) -> spaces.Space:
     lie more than `FAR` times as far apart as four standard deviations of the data. Its
     bounds become the mean plus and minus two standard deviations. An entry that does
     not vary keeps its bounds. Errors: ``ValueError`` for values that differ too little
-    for numbers of 32 bits.
+    for 32-bit numbers.
     """
     spec = None if isinstance(space, spaces.Discrete) else Spec.of(space)
     if spec is None or spec.is_picture:

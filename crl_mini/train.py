@@ -22,8 +22,8 @@ FIRST = "compiling"  # what a bar says until its first step is done
 def updates(agent, replay: Replay, n: int, *, key: PRNGKeyArray):
     """`n` updates on fresh batches in one call; metrics are averaged over the call.
 
-    Batches depend on the key and on the agent's step alone: stopping and going on gives
-    what one long run gives.
+    Batches depend on the key and on the agent's step alone: a stopped and resumed
+    run gives what one long run gives.
     """
     config = agent.config
 
@@ -82,10 +82,10 @@ def train(
     """Learn offline for `steps` updates, then online for `rounds` of collecting.
 
     In round k the agent acts, `collect(agent, k)` gives its `Episodes`, the replay
-    takes them in, and `n_updates` follow on all that is there. What the agent's step
-    says was done before is not done again. `watch` and `log` are as in `train_offline`;
-    a round's row also holds ``explored``, the share of its episodes that end at their
-    goals. Returns the agent and the replay.
+    takes them in, and `n_updates` follow on all episodes in store. What the agent's
+    step says was done before is not done again. `watch` and `log` are as in
+    `train_offline`; a round's row also holds ``explored``, the share of its episodes
+    that end at their goals. Returns the agent and the replay.
     """
     if left := max(steps - int(agent.step), 0):
         loop = {"every": min(every, steps), "watch": watch, "log": log}
@@ -142,7 +142,7 @@ def finite(agent):
 
 
 def show(bar: tqdm, n: int, rows: list[dict]) -> None:
-    """Move the bar by `n`; beside it the loss and the success that are known last."""
+    """Advance the bar by `n`; beside it are the latest loss and success."""
     names = ("loss", "ever", "at_end")
     last = {k: row[k] for row in rows for k in names if row.get(k, "") != ""}
     bar.set_description_str(refresh=False)

@@ -1,4 +1,4 @@
-"""Agents, all with one protocol: immutable, and made, trained and used alike.
+"""Agents: all are immutable, and are created, trained and used in the same way.
 
 ``X.create(config, observation_spec, action_spec, *, key, goal_spec=None)`` makes one,
 ``agent, metrics = agent.update(batch)`` is one jitted step, and

@@ -1,4 +1,4 @@
-"""What the agents share: settings, how they are made, and parts of their losses."""
+"""What the agents share: settings, how they are created, and parts of their losses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Config:
     batch_size: int = 256
     """Rows of a batch, B."""
     learning_rate: float = 3e-4
-    """Adam's step size, for all networks."""
+    """Adam's learning rate, for all networks."""
     decay_steps: int = 0
-    """Steps over which the step size falls to zero on a cosine; 0: it is constant."""
+    """Steps over which the learning rate decays to zero on a cosine; 0: constant."""
     tower: str = "patch"
     """Encoder of pictures: a name in `encoders.TOWERS` (the paper: ``conv``)."""
     shift: int = 0
@@ -76,7 +76,7 @@ class Config:
         return Batch(*(x if x is None else move(k, x) for k, x in parts))
 
     def adam(self) -> optax.GradientTransformation:
-        """The optimiser, with its step-size schedule."""
+        """The optimiser, with its learning-rate schedule."""
         size = self.learning_rate
         if self.decay_steps:
             size = optax.cosine_decay_schedule(size, self.decay_steps)
@@ -113,7 +113,7 @@ class CriticConfig(Config):
 
 
 class Recipe(NamedTuple):
-    """What a training must know of an agent; each agent's file ends with its own."""
+    """What training must know about an agent; each agent's file ends with its own."""
 
     agent: type
     """The agent: it has `create`, `update` and `act`."""
@@ -183,8 +183,8 @@ def cloned(
 ) -> Float[Array, ""]:
     """Actor's loss with cloning: (1 - bc) climb / mean abs(values) + bc cloning.
 
-    `values` are the critic's; their mean is a constant to the gradient. Because of it a
-    share `bc` means the same whatever their size. The weight 2.5 of TD3+BC is the share
+    `values` are the critic's; their mean is a constant for the gradient. So a share
+    `bc` has the same effect whatever their size. The weight 2.5 of TD3+BC is the share
     2 / 7.
 
     Source: Fujimoto and Gu (2021), Eq. 5.

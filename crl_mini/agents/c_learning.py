@@ -1,14 +1,14 @@
 """C-learning: the classifier of contrastive RL, learned by temporal differences.
 
-Contrastive RL sees futures of the policy that made the data. C-learning needs one step
-only, (s, a, s'), asks what the classifier says of s', and so learns about the futures
-of the policy that it is learning. `nce` adds the loss on whole futures.
+Contrastive RL learns from futures of the policy that made the data. C-learning needs
+only one step, (s, a, s'). It asks the classifier about s', and so learns about the
+futures of the policy that is being trained. `nce` adds the loss on whole futures.
 
 What differs from Eysenbach et al. (2021) and the code released with Eysenbach et al.
 (2022): layer norm, the energies `l2` and `cosine`, and the critic's constant are
-additions; random goals are futures of other rows, as for the actor, where the released
+additions; random goals are futures of other rows, as for the actor, while the released
 code takes their next states; `nce` counts each of the two losses once for every row,
-where it divides the rows among them, with the same mean.
+while the released code divides the rows between them, with the same mean.
 """
 
 from dataclasses import dataclass, replace

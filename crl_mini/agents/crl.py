@@ -1,4 +1,4 @@
-"""Contrastive RL: a critic fitted by a contrastive loss, an actor that climbs it.
+"""Contrastive RL: a critic trained by a contrastive loss, an actor that maximises it.
 
 What differs from the released code of Eysenbach et al. (2022):
 
@@ -7,7 +7,7 @@ What differs from the released code of Eysenbach et al. (2022):
   networks;
 * each goal is encoded once per update, for the critic's loss and for the actor's. From
   pixels the actor may use the critic's features, without gradient to the critic; with
-  `actor_tower`, which `train` sets for pixels, it has a tower of its own, as in the
+  `actor_tower`, which `train` sets for pixels, it has its own tower, as in the
   original;
 * the weight of the entropy is fixed; the paper adapts it for pixels;
 * online, `train` collects a round of whole episodes and then makes one update for each

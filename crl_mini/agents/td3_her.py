@@ -1,15 +1,16 @@
 """TD3 with hindsight relabelling: Q-learning for a reward of one at the goal.
 
-Goals are a share of own futures and else futures of other rows. The reward is one where
-`success` says that the next state has reached the goal; without a `success` function,
-and from pixels always, where the goal is the next state.
+A share of the goals are own futures, the others are futures of other rows. The reward
+is one if `success` says that the next state has reached the goal. Without a `success`
+function, and always from pixels, it is one only if the next state is the goal.
 
-Rewards count 1 - gamma, so that Q is the discounted share of time at the goal, in
-[0, 1], and targets are clipped to it. What else differs from Fujimoto et al. (2018) and
-Andrychowicz et al. (2017): the actor and the targets move in every step, not in every
-second one, so that all agents make equally many; layer norm is an addition; and no
-commanded goals are used. With `bc` the actor is that of TD3+BC. From pixels the actor
-lives on the critics' features, without gradient, or has a tower of its own.
+Rewards are scaled by 1 - gamma, so that Q is the discounted share of time at the goal,
+in [0, 1], and targets are clipped to this range. What else differs from Fujimoto et al.
+(2018) and Andrychowicz et al. (2017): the actor and the targets are updated in every
+step, not in every second one, so that all agents make equally many updates; layer norm
+is an addition; and no commanded goals are used. With `bc` the actor is that of TD3+BC.
+From pixels the actor uses the critics' features, without gradient to them, or has its
+own tower.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class TD3HERConfig(Config):
     bc: float = 0.0
     """Share of behavioural cloning in the actor's loss, in [0, 1]: as in TD3+BC."""
     actor_tower: bool = False
-    """Give the actor a tower of its own, not the critics' features."""
+    """Give the actor its own tower, not the critics' features."""
     tau: float = 0.005
     """Share of the networks that the targets take over in each step."""
     smoothing: float = 0.2
@@ -50,7 +51,7 @@ class TD3HERConfig(Config):
     exploration: float = 0.1
     """Standard deviation of exploration noise on the mode; 0: none."""
     told: bool = True
-    """Is it told which goals count as reached? If not: only the very same goal."""
+    """Is it told which goals count as reached? If not, only the same goal counts."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -76,7 +77,7 @@ def reached(
     achieved: Shaped[Array, "B ..."],
     desired: Shaped[Array, "B ..."],
 ) -> Float[Array, " B"]:
-    """One where `success` says so; without it, where both are the same; else zero.
+    """One where `success` says so; without it, where both are equal; else zero.
 
     A `success` of NumPy, which JAX cannot trace, is called on the host.
     """

@@ -158,10 +158,10 @@ FUMBLING = 0.02  # m, standard deviation of a fumbling hand around the object
 
 
 class Play(Expert):
-    """Goal-free play: bring the object somewhere, leave it, wander, fumble.
+    """Goal-free play: bring the object somewhere, let go, wander, fumble.
 
     Places come from the boxes where the task may start or end. So the data hold what
-    every goal needs, but they do not say which goal, if any, was meant.
+    every goal needs, but they do not say which goal, if any, was intended.
     """
 
     def __init__(self, env: TabletopVector, *, noise: float = 0.3, seed: int = 0):

@@ -1,6 +1,6 @@
-"""Tasks: all that a training must know of an environment, ours or anybody's.
+"""Tasks: all that training must know about an environment, ours or anybody's.
 
-`task` answers for any Gymnasium environment with goals: how it is made, how long an
+`task` covers any Gymnasium environment with goals: how it is made, how long an
 episode is, which actions are judged, which goals are reached, where data come from.
 """
 

@@ -1,1 +1,1 @@
-"""Runs kept in folders: what is told, what is written, what is read back."""
+"""Runs kept in folders: what is printed, written and read back."""

@@ -33,9 +33,9 @@ class Data(NamedTuple):
     Of the tabletop, `observations` are float32 states (see `tabletop.ENTRIES`), uint8
     pictures, or float32 poses. `success` tells whether the task's own goal, which play
     does not know, is reached after each step. `about` names the task, how the data were
-    made, and versions. Files of others say less: `achieved`, `lengths` and `terminal`
-    are as in `replay.Replay`; None where goals are whole observations, all last T
-    steps, and time cut them off.
+    made, and versions. Other people's files have less: `achieved`, `lengths` and
+    `terminal` are as in `replay.Replay`; None where goals are whole observations, all
+    last T steps, and time cut them off.
     """
 
     observations: Shaped[np.ndarray, "N T1 ..."]

@@ -71,8 +71,8 @@ def parsed(path: Path):
 def alone(path: Path) -> Iterator[None]:
     """Keep other processes away from a file or folder; a kill ends that, too.
 
-    Errors: ``ValueError`` while another process has it. Windows and some file systems
-    of networks have no such locks: nobody is kept away there.
+    Errors: ``ValueError`` while another process has it. Windows and some network file
+    systems have no such locks: there is no protection there.
     """
     if fcntl is None:
         yield
@@ -92,7 +92,7 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def taken(folder: Path) -> Iterator[None]:
-    """Have a folder alone; one that is made for this and stays empty goes again.
+    """Lock a folder; one that is made for this and stays empty is removed again.
 
     Errors: ``ValueError`` while another process has it, ``OSError`` where nothing can
     be written.

@@ -1,4 +1,4 @@
-"""Films of a trained agent: what it does, beside a picture of what it is asked for."""
+"""Films of a trained agent: what it does, beside a picture of its goal."""
 
 import math
 from collections.abc import Callable
@@ -35,9 +35,9 @@ def check(run: Run, path: Path) -> None:
 def save(path: Path, run: Run, agent, n: int, *, seed: int) -> None:
     """Write a film of `n` episodes, of `EPISODES` at most, whole or not at all.
 
-    On the left stands what happens, on the right the goal; a maze shows both in one
-    picture, and what others draw stands alone. All episodes run at once, and the last
-    picture stays for a second.
+    The left picture shows what happens, the right one the goal. A maze shows both in
+    one picture, and other people's environments show only their own. All episodes run
+    at once, and the last picture stays for a second.
     """
     n = min(n, EPISODES)
     settings = {"render_mode": "rgb_array"} | run.env.filming

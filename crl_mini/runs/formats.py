@@ -121,10 +121,10 @@ def of_ogbench(archive: ZipFile, names: set[str]) -> Data:
 
 
 def of_minari(name: str, env: GoalTask) -> Data:
-    """A Minari data set that is on the disk. Errors: ``ValueError`` for another name.
+    """A Minari data set on the disk. Errors: ``ValueError`` for another name.
 
-    Data of another environment may be of use, say where only its reward differs, so
-    that it is another one is said, and no more.
+    Data of another environment may be useful, for example if only its reward differs.
+    So a difference is printed, but is no error.
 
     Source: Farama's Minari, class ``EpisodeData``.
     """

@@ -62,8 +62,8 @@ MORE = 2  # times the preset's episodes, where the agent sees pictures
 def budget_of(preset: str, data: str, obs: str, changes: dict[str, Any]) -> Budget:
     """The preset's budget for these data and observations, with changes of its fields.
 
-    Without data the agent begins with one round of random walks; with data it
-    collects nothing, unless `changes` say so. Errors: ``ValueError`` for odd numbers.
+    Without data the agent begins with one round of random walks; with data it collects
+    nothing, unless `changes` say so. Errors: ``ValueError`` for invalid numbers.
     """
     budget = PRESETS[preset]
     known = asdict(budget)
@@ -81,8 +81,8 @@ def config_of(
 ) -> Config:
     """The agent's settings for these data and this preset, with changes of them.
 
-    The step size falls to zero over an offline run. It stays where the agent goes
-    on collecting. Errors: ``ValueError`` for settings that are not allowed.
+    The learning rate decays to zero over an offline run. It is constant where the agent
+    goes on collecting. Errors: ``ValueError`` for settings that are not allowed.
     """
     tuned = AGENTS[agent].tuned
     kinds = [data if data in ("own", "random", "noisy") else "play"]

@@ -63,7 +63,7 @@ def runs(pattern: str = "*") -> list[dict]:
 
 
 def trainings(pattern: str) -> dict[str, dict]:
-    """Recorded trainings whose folder matches, the stopped ones too, by its name.
+    """Recorded trainings whose folder matches, stopped ones included, by folder name.
 
     Each holds its configuration, as ``config`` too, the rows of its metrics as
     ``curve``, the steps that it ``collected``, and its manifest, if any, as ``end``.

@@ -1,4 +1,4 @@
-"""Runs: trainings kept in a folder, which can be stopped and go on."""
+"""Runs: trainings kept in a folder, which can be stopped and resumed."""
 
 import contextlib
 import json
@@ -413,8 +413,8 @@ def kinds(run: Run) -> tuple[str, str]:
 def fresh_scores(run: Run, agent) -> dict[str, dict[str, float]]:
     """Success on goals not seen in training, by whose actions: the judged ones first.
 
-    Beside it stands that of the others, sampled or mode, and without scripted data that
-    of the random walk.
+    Beside it is the success with the other kind of actions, sampled or mode, and
+    without scripted data that of the random walk.
     """
     policies = {kind: run.policy(agent, kind) for kind in kinds(run)}
     policies |= walks(run)

@@ -1,8 +1,8 @@
 """Seeds at once: runs that differ in their seeds alone, trained as one program.
 
 The agents are stacked, and `vmap` makes one update of all. Where the task allows it,
-all simulations are in one vector. Each folder then holds what it would hold if its run
-had been alone, but for rounding.
+all simulations are in one vector. Each folder then holds what a run of its own
+would leave, except for rounding.
 """
 
 import sys

@@ -46,7 +46,7 @@ def of_seeds(seeds, *, out: Path, resume: bool, **settings) -> list[Run]:
 
 
 def command(*runs: Run) -> str:
-    """The command that does a run, or goes on with it; or several seeds at once."""
+    """The command that makes or resumes a run, or several seeds at once."""
     run, several = runs[0], len(runs) > 1
     names = ("task", "agent", "obs", "data", "preset", "seed", "out")
     values = {name: getattr(run, name) for name in names}

@@ -46,8 +46,8 @@ class MazeLab(
     `rows` draws the maze: ``#`` walls, ``.`` cells, ``x`` cells that the recorded walks
     keep out of; at most 200 cells, with walls all around. `goal` is [row, column].
     `walks` of 200 steps are recorded, ``aimless`` or with ``momentum``: then three
-    steps in ten repeat the last action, the others draw anew. `penalty` adds 0.1 times
-    the logsumexp penalty. The page sets `found` to what it has measured last.
+    steps in ten repeat the last action, the others sample a new one. `penalty` adds 0.1
+    times the logsumexp penalty. The page sets `found` to what it has measured last.
     """
 
     rows = traitlets.List(traitlets.Unicode()).tag(sync=True)
