@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MOUNTER = ROOT / "book" / "assets" / "static-widgets.js"
 
 ESM = """
+globalThis.imported = (globalThis.imported ?? 0) + 1;
 export default {
   initialize({ model }) { model.set("starts", model.get("starts") + 1); },
   render({ model, el }) {
@@ -44,11 +45,11 @@ def page(tmp_path, page_factory):
     good = saved(ESM, _css="button {color: rgb(1, 2, 3)}", n=3, starts=0, data=None)
     good["buffers"] = [{"path": ["data"], "data": data, "encoding": "base64"}]
     bad = saved("export default {render() { throw new Error('broken on purpose') }}")
-    state = {"state": {"good": good, "bad": bad}}
+    state = {"state": {"good": good, "bad": bad, "twin": good}}
     kind = "application/vnd.jupyter.widget"
     views = "".join(
         f'<script type="{kind}-view+json">{json.dumps({"model_id": name})}</script>'
-        for name in ("bad", "good", "good")
+        for name in ("bad", "good", "good", "twin")
     )
     text = f'{views}<script type="{kind}-state+json">{json.dumps(state)}</script>'
     file = tmp_path / "page.html"
@@ -56,18 +57,24 @@ def page(tmp_path, page_factory):
         f"<!doctype html><body>{text}<script>{MOUNTER.read_text()}</script>"
     )
     tab = page_factory(file.as_uri())
-    tab.wait_for_selector("button >> nth=1")
+    tab.wait_for_selector("button >> nth=2")
     return tab
 
 
 @pytest.mark.browser
 def test_views_share_one_model(page):
-    first, second = page.query_selector_all("button")
+    first, second, twin = page.query_selector_all("button")
     assert first.text_content() == "3 2.5 DataView starts 1"
     first.click()
     assert second.text_content() == "4 2.5 DataView starts 1"
     second.click()
     assert first.text_content() == second.text_content() == "5 2.5 DataView starts 1"
+    assert twin.text_content() == "3 2.5 DataView starts 1"
+
+
+@pytest.mark.browser
+def test_models_share_one_script(page):
+    assert page.evaluate("imported") == 1
 
 
 @pytest.mark.browser
