@@ -114,7 +114,9 @@ export function pretty(x, digits = 3) {
   return `${mantissa} × 10${raised.join("")}`.replace(/^-/, "−");
 }
 
-export const fixed = (x, digits) => x.toFixed(digits).replace("-", "−");
+/** Never "−0". */
+export const fixed = (x, digits) =>
+  x.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");
 
 /** Whether the page is dark; books, JupyterLab, Colab and VS Code mark it differently. */
 function isDark() {
@@ -171,10 +173,9 @@ export function slider(model, name, label, { min, max, step, values, show = Stri
   return row;
 }
 
-let groups = 0;
 /** Radio buttons side by side for the trait `name`. options: { value: label }. */
 export function choice(model, name, label, options) {
-  const group = `crl-choice-${name}-${(groups += 1)}`;
+  const group = `crl-choice-${Math.random()}`; // a notebook imports this file often
   const inputs = Object.keys(options).map((value) =>
     h("input", { type: "radio", name: group, value }));
   const row = h("fieldset", { class: "crl-choice" }, h("legend", {}, label),

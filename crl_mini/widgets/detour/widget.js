@@ -66,7 +66,7 @@ export default widget("detour", ["t"], (model, root) => {
           if (no) context.fillRect(x(i) - wide / 2, at - 7, wide + 0.5, 14);
         });
       });
-      text(context, "filled: the rule would not go here", LEFT, bottom + 10, colour("soft"));
+      text(context, "filled: the rule would not go here", LEFT, bottom + 12, colour("soft"));
     });
   draggable(chart, (x, _, phase) => {
     if (phase === "hover") return;

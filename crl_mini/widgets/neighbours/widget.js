@@ -119,7 +119,7 @@ export default widget("neighbours", ["at", "within"], (model, root) => {
       results, said,
     ],
     caption: "Click a frame, or focus the film and press the arrow keys: one row is one " +
-      "episode. Below each neighbour stand its episode and step; a blue frame says that it " +
+      "episode. The episode and step are below each neighbour; a blue frame says that it " +
       "comes from the same episode. In the film, orange frames are neighbours by any measure.",
     update() {
       const at = model.get("at"), others = model.get("within") === "others";

@@ -157,7 +157,7 @@ export default widget("planner", TRAITS, (model, root) => {
   const plane = picture("aspect-ratio: 1 / 0.7", (context, width, height, colour) => {
     const g = model.get("goal"), moves = walkNow().map(moveAt), t = now();
     const cells = [...Array(S).keys()];
-    const at = fitting([...cells.map(psiAt), ...cells.map(moveAt)], width, height);
+    const at = fitting([...cells.map(psiAt), ...cells.map(moveAt)], width, height, 28);
     for (const s of cells) disc(context, ...at(psiAt(s)), 3, colour("line"));
     line(context, moves.map(at), colour("line"), { width: 1.5 });
     line(context, moves.slice(0, t + 1).map(at), colour("blue"), { width: 3 });
