@@ -230,6 +230,12 @@ def node(tmp_path):
     return run
 
 
+def test_zero_has_no_sign(node):
+    body = "return given.values.map((x) => w.fixed(x, 1));"
+    found = node(widgets.MazeLab(), body, values=[-0.04, 0, -0.06, -12.34, 2.5])
+    assert found == ["0.0", "0.0", "−0.1", "−12.3", "2.5"]
+
+
 def random_policy(maze):
     return np.random.default_rng(1).dirichlet(np.ones(maze.n_actions), maze.n_states)
 
@@ -1819,6 +1825,15 @@ def test_two_views_share_one_model(mount):
         "all => all.map((i) => i.value)"
     )
     assert values == ["29", "29"]
+
+
+@pytest.mark.browser
+def test_choices_of_two_widgets_are_apart(mount):
+    """Also where each has imported the script for itself, as in a notebook."""
+    first, second = (MAKE["sampler-explorer"]() for _ in range(2))
+    second._esm += "\n// its own"
+    page = mount(first, second)
+    assert page.locator("input[type=radio]:checked").count() == 2
 
 
 @pytest.mark.browser
