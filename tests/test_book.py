@@ -323,6 +323,18 @@ def test_on_small_screens_the_notation_stands_in_the_header(width, book, page_fa
 
 
 @pytest.mark.browser
+def test_on_a_phone_a_tap_enlarges_a_figure(book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/chapters/04-pairs.html", width=375)
+    figure = tab.locator(".cell_output > img").first
+    small = figure.bounding_box()["width"]
+    figure.click()
+    assert figure.bounding_box()["width"] > 1.8 * small
+    assert tab.evaluate("document.documentElement.scrollWidth") == 375
+    figure.click()
+    assert figure.bounding_box()["width"] == small
+
+
+@pytest.mark.browser
 def test_a_symbol_of_an_equation_says_what_it_means(book, page_factory):
     tab = page_factory(f"{book.as_uri()}/chapters/05-build.html")
     settle(tab)
