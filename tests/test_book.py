@@ -1,5 +1,6 @@
 """The chapters' sources, their Colab twins, and the built pages in a real browser."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -293,6 +294,44 @@ def test_notation_is_within_reach_on_every_page(book, page_factory):
     for page in built(book):
         cards = page.read_text().count('<details class="notation-card"')
         assert cards == (page.stem != "notation"), page.name
+
+
+#: Boxes of the header's buttons, and of the notation's.
+BUTTON_BOXES = """() => [...document.querySelectorAll(
+  ".bd-header-article :is(.btn, button), .notation-card summary")]
+  .filter(e => e.offsetParent).map(e => e.getBoundingClientRect().toJSON())"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 375, 768, 991])
+def test_on_small_screens_the_notation_stands_in_the_header(width, book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/chapters/04-pairs.html", width=width)
+    tab.wait_for_selector(".bd-header-article svg")  # icons come late
+    tab.evaluate("scrollTo(0, 900)")
+    header = tab.locator(".bd-header-article").bounding_box()
+    boxes = sorted(tab.evaluate(BUTTON_BOXES), key=lambda box: box["left"])
+    assert len(boxes) > 6
+    for box, after in itertools.pairwise(boxes):
+        assert box["top"] >= 0
+        assert box["bottom"] <= header["y"] + header["height"]
+        assert box["right"] <= after["left"] + 4
+    tab.locator(".notation-card summary").click()
+    opened = tab.locator(".notation-card > div").bounding_box()
+    assert opened["y"] >= header["y"] + header["height"] - 1
+    assert opened["x"] >= 0
+    assert opened["x"] + opened["width"] <= width
+
+
+@pytest.mark.browser
+def test_on_a_phone_a_tap_enlarges_a_figure(book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/chapters/04-pairs.html", width=375)
+    figure = tab.locator(".cell_output > img").first
+    small = figure.bounding_box()["width"]
+    figure.click()
+    assert figure.bounding_box()["width"] > 1.8 * small
+    assert tab.evaluate("document.documentElement.scrollWidth") == 375
+    figure.click()
+    assert figure.bounding_box()["width"] == small
 
 
 @pytest.mark.browser

@@ -302,3 +302,16 @@ def test_a_phone_shows_maze_and_plane_together(mount):  # noqa: F811
     top = min(box["y"] for box in boxes)
     assert max(box["y"] + box["height"] for box in boxes) - top < 560
     assert min(box["width"] for box in boxes) > 140
+
+
+@pytest.mark.browser
+def test_the_height_of_the_curves_is_not_that_of_their_last_picture(mount):  # noqa: F811
+    page = mount(widgets.MazeLab(playing=False), width=1000, height=800)
+    found = page.evaluate("""() => {
+      const [heat, exact, curves] = ["heat", "exact", "curves"].map((name) =>
+        document.querySelector(`.crl-${name} canvas`));
+      curves.height = 4000;
+      return [heat, exact, curves].map((canvas) => canvas.clientHeight);
+    }""")
+    assert found[0] > 100
+    assert found == pytest.approx([found[0]] * 3, abs=1)

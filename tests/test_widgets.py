@@ -1072,7 +1072,7 @@ def test_density_ratio_is_dragged(mount):
     page.get_by_label("negatives for each positive").press("End")
     widget.negatives = 31
     learned = says_optimum()
-    page.get_by_role("button", name="Draw other balls").click()
+    page.get_by_role("button", name="Sample new balls").click()
     assert says_optimum() != learned
     assert page.errors == []
 
@@ -1165,8 +1165,8 @@ def test_sampler_explorer_is_dragged(mount):
     assert drawn(page, name) != before
     page.get_by_label("current step t").press("ArrowRight")
     says(13)
-    page.get_by_role("button", name="Draw 100").click()
-    page.get_by_role("button", name="Draw 1", exact=True).press("Enter")
+    page.get_by_role("button", name="Sample 100").click()
+    page.get_by_role("button", name="Sample 1", exact=True).press("Enter")
     assert [sum(s["counts"]) for s in says(13).values()] == [101] * 3
     page.get_by_role("slider", name="discount").press("ArrowLeft")
     assert [sum(s["counts"]) for s in says(13, 0.89).values()] == [0] * 3
@@ -1203,13 +1203,13 @@ def test_tape_and_maze_show_one_walk(mount):
     says(later[0])
     page.locator("input[value=clipped]").check(force=True)
     says(later[0], "clipped")
-    page.get_by_role("button", name="Draw 100").click()
+    page.get_by_role("button", name="Sample 100").click()
     counts = json.loads(data(page, name)["summary"])["clipped"]["counts"]
     tape.scroll_into_view_if_needed()
     width = tape.bounding_box()["width"]
     page.mouse.move(*tap_at(tape, ((width - 8) / width, 0.05)))
     last = np.array(counts)[walk[later[0] + 1 :] == walk[50]].sum()
-    assert f"drawn {last} times" in data(page, name)["said"]
+    assert f"sampled {last} times" in data(page, name)["said"]
     assert page.errors == []
 
 

@@ -124,6 +124,12 @@ addEventListener("DOMContentLoaded", () => {
   place.replaceChildren(fold);
 });
 
+// On a phone a tap shows a figure larger, to be moved sideways, and another tap whole again.
+addEventListener("click", ({ target }) => {
+  const box = target.matches?.(".cell_output > img") && target.parentElement;
+  if (box) box.tabIndex = box.classList.toggle("large") ? 0 : -1; // arrow keys move it, too
+});
+
 // The front page's film stands still for those who ask for less motion.
 addEventListener("DOMContentLoaded", () => {
   if (!matchMedia("(prefers-reduced-motion: reduce)").matches) return;

@@ -50,8 +50,7 @@
     send() {}
   }
 
-  // One script is imported once, so that what it counts (names of its radio buttons) is
-  // counted over all its models.
+  // One script is imported once, however many widgets of a page share it.
   const scripts = {};
   async function script(source) {
     const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));

@@ -244,7 +244,7 @@ export default widget("density-ratio", [...NAMES, "moved"], (model, root) => {
       slider(model, "n", "positives to learn from, N",
         { values: [10, 20, 50, 100, 200, 500, 1000] }),
       choice(model, "moved", "Arrow keys move", { p: "bag p", q: "bag q" }),
-      h("div", { class: "crl-buttons" }, button("Draw other balls",
+      h("div", { class: "crl-buttons" }, button("Sample new balls",
         () => afresh({ seed: (model.get("seed") + 1) % 2 ** 20 }))),
       said,
     ],

@@ -272,8 +272,8 @@ export default widget("representation-explorer", TRAITS, (model, root) => {
       said,
     ],
     caption: "Drag the disc (state), its arrow (action) or the star (goal), or focus the maze " +
-      "and press the arrow keys. Plane: psi of every cell, neighbours linked; disc: phi(s, a); " +
-      "blue: phi(s, ·) for all directions; star: psi(g). A greedy walk takes the best direction at " +
+      "and press the arrow keys. Plane: ψ of every cell, neighbours linked; disc: φ(s, a); " +
+      "blue: φ(s, ·) for all directions; star: ψ(g). A greedy walk takes the best direction at " +
       "each step; its line runs through both pictures. Colours span what is shown. " +
       "In this plane, lengths mean nothing for the dot product.",
     update() {

@@ -87,7 +87,7 @@ export function planeAt(first, psi) {
 export const pathOf = (lab) => picture("aspect-ratio: 1 / 0.55; min-height: 150px",
   (context, width, height, colour) => {
     const told = lab()?.history ?? [];
-    text(context, "phi(s, a) on its way to psi(g)", 2, 8, colour("ink"));
+    text(context, "φ(s, a) on its way to ψ(g)", 2, 8, colour("ink"));
     if (!told.length) return;
     const project = planeAt(told[0].phi, told.at(-1).psi), D = told[0].phi.length;
     const path = told.map((x) => project(x.phi)), dots = lab().dots;
@@ -104,6 +104,6 @@ export const pathOf = (lab) => picture("aspect-ratio: 1 / 0.55; min-height: 150p
     star(context, ...at([1, 0]), 9, colour("mark"));
     const [[left, low], [right]] = [at([0, 0]), at([1, 0])];
     text(context, "at first", left, low + 12, colour("soft"), "center");
-    text(context, "psi(g)", right, low + 14, colour("soft"), "center");
+    text(context, "ψ(g)", right, low + 14, colour("soft"), "center");
     text(context, "↑ off the straight way", width - 2, 24, colour("soft"), "right");
   });

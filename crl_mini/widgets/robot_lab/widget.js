@@ -237,7 +237,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
     controls: panels,
     caption: "Drag the outlined block to set the goal, or focus the scene and press the arrow " +
       "keys (Page Up and Page Down: its height). Drag the yellow block to carry it away. " +
-      "Dots: proposals, bright where f is high; the star is psi(g).",
+      "Dots: proposals, bright where f is high; the star is ψ(g).",
     update() {
       minds.follow();
       [tasks, minds, many, speed].forEach((node) => node.sync());

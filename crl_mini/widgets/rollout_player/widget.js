@@ -113,7 +113,7 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
     });
     star(context, ...at(goals[g]), 10, colour("mark"));
     disc(context, ...at(paths[r][Math.min(t, T - 1)]), 6, colour("blue"), colour("paper"));
-    text(context, "two principal axes of phi and psi", 2, 8, colour("soft"));
+    text(context, "two principal axes of φ and ψ", 2, 8, colour("soft"));
   });
 
   /** Two actions: an arrow seen from above, a bar up or down, two fingers. */
@@ -169,7 +169,7 @@ export default widget("rollout-player", ["rollout", "goal", "t"], (model, root) 
     caption: "It plays while it is seen. Pause, drag the scrubber or the curve, or focus the film " +
       "and press the arrow keys " +
       "(up and down: ten steps). A green line around the film: the block is at the goal. The " +
-      "star is psi of the goal asked about, the disc phi(s, a) of this moment, thin lines are " +
+      "star is ψ of the goal asked about, the disc φ(s, a) of this moment, thin lines are " +
       "the other rollouts. Arrows are seen from above.",
     update() {
       const [r, g, t] = now(), k = Math.min(t, T - 1), f = all.f(r, k, g);

@@ -114,7 +114,7 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
     }),
   });
 
-  /** The walk: behind (dashed), ahead, and the drawn goals. */
+  /** The walk: behind (dashed), ahead, and the sampled goals. */
   function trail(context, centre, size, colour) {
     const at = walk.map((s, k) => {
       const [y, x] = centre(s), [dx, dy] = scatter(k);
@@ -138,10 +138,10 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
     said.textContent = s === undefined
       ? `${remaining} steps remain; an endless episode has mean offset ` +
         `${fixed(1 / (1 - now.gamma), 1)}. ` + (now.draws
-          ? `${now.draws} drawn, ${counts.filter(Boolean).length} different steps ` +
-            `(${now.shown}).` : "No goal drawn yet.")
+          ? `${now.draws} sampled, ${counts.filter(Boolean).length} different steps ` +
+            `(${now.shown}).` : "No goal sampled yet.")
       : `${cellName(maze, s)}: ${later} of the steps to come; the goal with probability ` +
-        `${pretty(shares[s])} (${now.shown})${now.draws ? `, drawn ${drawn(s)} times` : ""}.`;
+        `${pretty(shares[s])} (${now.shown})${now.draws ? `, sampled ${drawn(s)} times` : ""}.`;
     Object.assign(root.dataset, { pointed: s ?? "", said: said.textContent });
   }
 
@@ -162,14 +162,14 @@ export default widget("sampler-explorer", NAMES, (model, root) => {
       afresh(slider(model, "gamma", "discount γ", {
         min: 0.5, max: 0.99, step: 0.01, show: (x) => Number(x.toFixed(4)).toString(),
       })),
-      h("div", { class: "crl-buttons" }, button("Draw 1", draw(1)),
-        button("Draw 100", draw(100)),
+      h("div", { class: "crl-buttons" }, button("Sample 1", draw(1)),
+        button("Sample 100", draw(100)),
         button("Clear", () => put(model, { draws: 0, seed: model.get("seed") + 1 }))),
     ],
     caption: "Drag the orange disc along the episode, or press a cell that the walk crosses. " +
       "Bars: probability of each future step as the goal; triangle: their mean. Maze: the same " +
       "walk, its past dashed; colours: probability of each cell, from dark to bright. Small " +
-      "dots: drawn goals. Distance: total variation to the geometric distribution of an " +
+      "dots: sampled goals. Distance: total variation to the geometric distribution of an " +
       "episode that never ends.",
     update() {
       now = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
