@@ -7,7 +7,9 @@ the same poses, actions, starts and goals.
 * physics: distances of hand and object after 100 random actions, over 50 seeds;
 * networks: largest difference of actions, phi, psi and f, with the shipped weights;
 * success: at the end of 50 episodes, in the page and in Python, with Wilson intervals;
-* lift: how high the block ever was above the table, for the hand that goes straight.
+* lift: how high the block ever was above the table, for the hand that goes straight;
+* taken away: in Python, of the blocks that came home and were taken back to where the
+  episode began, those that come home again within 200 steps.
 
 With `--page` it opens the built page in Chromium, and measures the milliseconds of a
 control step: physics, pictures, networks and drawing.
@@ -32,6 +34,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 
 from crl_mini.__main__ import Parser
@@ -44,8 +47,8 @@ from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.widgets import RobotLab
 from crl_mini.widgets.robot_lab.widget import part, parts, rounded
 
-SEEDS, POSES, STEPS, PAIRS, K = 50, 200, 100, 20, 64
-KINDS = ("pictures", "physics", "networks", "success", "real time")
+SEEDS, POSES, STEPS, PAIRS, K, LATER = 50, 200, 100, 20, 64, 200
+KINDS = ("pictures", "physics", "networks", "success", "taken away", "real time")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 HARNESS = Path(__file__).with_suffix(".mjs")
 
@@ -191,6 +194,26 @@ def _of_python(task: str, name: str, judge: str) -> dict:
     return {"Python": n, "low": low, "high": high}
 
 
+def taken_away(_: Node, name: str) -> dict:
+    """Blocks that came home, and those that did so again after they were taken away."""
+    run, agent = zoo.load(name)
+    obs = "poses" if run.obs == "pixels" else "state"
+    settings = {"obs_type": obs, "max_episode_steps": STEPS + LATER}
+    env, now, _ = started("BinPick", SEEDS, 777, **settings)
+    policy, start, key = run.policy(agent, "mode"), env.state, jax.random.key(0)
+    away = again = np.zeros(SEEDS, bool)
+    for _ in range(STEPS + LATER):
+        a = policy(now["observation"], now["desired_goal"], key)
+        now, *_, info = env.step(np.asarray(a))
+        again, home = again | away & info["success"], info["success"] & ~away
+        away = away | home
+        env._qpos[home, 5:8] = start[home, OBJECT]
+        env._batch.bind("qvel")[home, 5:] = 0
+        env._batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS)
+        now = env._observe()
+    return {"home": away.sum(), "home again": again.sum()}
+
+
 def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
     """Milliseconds of a control step in Chromium, for the agents of the first task.
 
@@ -236,6 +259,7 @@ def measured(node: Node, page: Path | None, kinds: list[str]) -> Iterator[dict]:
         "physics": (TASKS, physics),
         "networks": (zoo.names(), networks),
         "success": ((*zoo.names(), "greedy", "straight"), success),
+        "taken away": ([x for x in zoo.names() if "binpick" in x], taken_away),
     }
     found = (
         (kind, of, measure(node, of))
@@ -273,11 +297,15 @@ def main() -> int:
     if args.out:
         path = args.out / "robot-lab.csv"
         table = sorted(kept(path, args.only) + table, key=lambda row: row["kind"])
-        told = {"command": "python benchmarks/robot_lab.py", "seeds": SEEDS}
-        told |= {"poses": POSES, "proposals": K, "load": os.getloadavg()[0]}
+        about = path.with_suffix(".json")
+        told = json.loads(about.read_text()) if about.exists() else {}
+        told |= {"command": "python benchmarks/robot_lab.py", "seeds": SEEDS}
+        told |= {"poses": POSES, "proposals": K, "later": LATER}
+        if "real time" in args.only:
+            told["load"] = os.getloadavg()[0]
         told |= {"minutes": round((time.time() - begun) / 60, 1), "device": device()}
         write(path, csv_text(table))
-        write(path.with_suffix(".json"), text(told | {"versions": versions()}))
+        write(about, text(told | {"versions": versions()}))
     return 0
 
 
