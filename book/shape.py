@@ -95,7 +95,7 @@ def running(stem: str, words: str = "") -> str:
     if not (taken := seconds(stem)):
         return "not timed yet"
     long = taken > 99
-    time = f"{taken / 60:.0f} minutes" if long else f"{5 * round(taken / 5)} seconds"
+    time = f"{taken / 60:.0f} minutes" if long else f"{5 * max(1, round(taken / 5))} seconds"
     return f"{time} {words}".rstrip()
 
 
