@@ -22,11 +22,15 @@ class MLP(nnx.Module):
         self.norms = nnx.data(norms)
         self.out = nnx.Linear(sizes[-1], d_out, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "B F"]) -> Float[Array, "B D"]:
+    def hidden(self, x: Float[Array, "B F"]) -> Float[Array, "B H"]:
+        """Features: what the last hidden layer says."""
         for k, dense in enumerate(self.dense):
             x = dense(x)
             x = jax.nn.relu(self.norms[k](x) if self.norms else x)
-        return self.out(x)
+        return x
+
+    def __call__(self, x: Float[Array, "B F"]) -> Float[Array, "B D"]:
+        return self.out(self.hidden(x))
 
 
 def blocks(x: Shaped[Array, "B H W C"], side: int) -> Shaped[Array, "B h w F"]:
