@@ -94,8 +94,8 @@ def running(stem: str, words: str = "") -> str:
     """The time that a chapter takes, rounded, and the words that follow it."""
     if not (taken := seconds(stem)):
         return "not timed yet"
-    long = taken > 99
-    time = f"{taken / 60:.0f} minutes" if long else f"{5 * max(1, round(taken / 5))} seconds"
+    fives = 5 * max(1, round(taken / 5))
+    time = f"{taken / 60:.0f} minutes" if taken > 99 else f"{fives} seconds"
     return f"{time} {words}".rstrip()
 
 
