@@ -213,7 +213,7 @@ def test_a_failing_job_stops_no_other(session, capsys):
 def test_it_stops_in_time_and_goes_on(session):
     begun = time.monotonic()
     out = session(["slow", "good"], minutes=0.1)
-    assert 4 < time.monotonic() - begun < 15
+    assert 4 < time.monotonic() - begun < 60  # of the 600 that it wants
     assert states(out) == {"slow": "stopped", "good": "done"}
     assert not (out / "runs/play-slow-x/0/manifest.json").exists()
     session(["slow", "good"], minutes=1)
@@ -229,7 +229,14 @@ def test_after_a_kill_it_goes_on(session, tmp_path):
     process = subprocess.Popen([*command, "--at-a-time", "1", "1"])
     end = time.monotonic() + 120
     wanted = {"slow": "running", "good": "done"}
-    while not ((out / "packs/gpu-1.tar.gz").exists() and states(out) == wanted):
+    curve = "runs/play-slow-x/0/metrics.csv"  # it runs before it has a curve
+
+    def packed():
+        files = unpacked(out) if (out / "packs/gpu-1.tar.gz").exists() else {}
+        whole = files.get(curve, b"").count(b"\n") == 3
+        return whole and states(out) == wanted
+
+    while not packed():
         assert time.monotonic() < end
         assert process.poll() is None
         time.sleep(0.1)
@@ -237,7 +244,6 @@ def test_after_a_kill_it_goes_on(session, tmp_path):
     process.wait()
     files = unpacked(out)
     assert json.loads(files["runs/play-good-x/0/manifest.json"])["at_end"] == 0.75
-    assert files["runs/play-slow-x/0/metrics.csv"].count(b"\n") == 3
     session(tasks, minutes=1)
     assert states(out) == dict.fromkeys(tasks, "done")
     assert starts(out) == {"slow": ["fresh", "resumed"], "good": ["fresh"]}
