@@ -1,17 +1,18 @@
 """Which part makes the difference? One part of finished runs from states is swapped.
 
-Each row is a new agent on the data of a run; the step size falls to 0. In rows of the kind
+Each row is a new agent on the data of a run; its step size falls to 0. In rows of kind
 
 * ``actor`` the critic is that of the run and stays as it is: an untrained actor climbs
   it, with a share `bc` of cloning;
 * ``agent`` all is new: another agent learns from the steps that the run collected, with
   its settings for own data.
 
-`ever`, `at_end` and `paper` are success by the mode, see `run.shares`. Of the critic, at states and goals of other
-rows: `size`, the mean of abs(f) at the actor's actions; `spread`, the mean over states
-of the standard deviation of f over uniform actions; `ratio of data` and `ratio of
-actor`, the mean of exp(f) at the actions of either. An exact density ratio has mean 1
-over goals, whoever acts; the critics of InfoNCE are ratios up to a factor.
+`ever`, `at_end` and `paper` are success by the mode, see `run.shares`. Of the critic,
+at states and goals of other rows: `size`, the mean of abs(f) at the actor's actions;
+`spread`, the mean over states of the standard deviation of f over uniform actions;
+`ratio of data` and `ratio of actor`, the mean of exp(f) at the actions of either. An
+exact density ratio has mean 1 over goals, whoever acts; the critics of InfoNCE are
+ratios up to a factor.
 
     python benchmarks/swaps.py runs/one runs/other --bc 0.1 0.5 --out results
 """

@@ -184,8 +184,8 @@ def cloned(
     """Actor's loss with cloning: (1 - bc) climb / mean abs(values) + bc cloning.
 
     `values` are the critic's; their mean is a constant for the gradient. So a share
-    `bc` has the same effect whatever their size. The weight 2.5 of TD3+BC is the share
-    2 / 7.
+    `bc` has the same effect whatever their unit, but not if a constant is added to all
+    of them. The weight 2.5 of TD3+BC is the share 2 / 7.
 
     Source: Fujimoto and Gu (2021), Eq. 5.
     """

@@ -288,7 +288,7 @@ def _agents() -> dict:
 def _label(told: dict) -> str:
     """An agent of the zoo in words, from its manifest."""
     sees = "pictures" if told.get("obs") == "pixels" else "states"
-    return f"{called(told)}, from {sees}"
+    return f"{called(told)}, from {sees}" + ", from scratch" * (told["data"] == "own")
 
 
 def _task_of(run: Run) -> str:
