@@ -336,6 +336,16 @@ def test_on_a_phone_a_tap_enlarges_a_figure(book, page_factory):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_phone_offers_a_tap_only_where_it_does_something(scripts, book, page_factory):
+    page = f"{book.as_uri()}/chapters/04-pairs.html"
+    tab = page_factory(page, width=375, java_script_enabled=scripts)
+    box = tab.locator(".cell:not(.waits) > .cell_output:has(> img)").first
+    hint = box.evaluate("e => getComputedStyle(e, '::after').content")
+    assert (hint != "none") == scripts
+
+
+@pytest.mark.browser
 def test_a_symbol_of_an_equation_says_what_it_means(book, page_factory):
     tab = page_factory(f"{book.as_uri()}/chapters/05-build.html")
     settle(tab)
