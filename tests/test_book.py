@@ -303,8 +303,8 @@ BUTTON_BOXES = """() => [...document.querySelectorAll(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [320, 375, 768, 991])
-def test_on_small_screens_the_notation_stands_in_the_header(width, book, page_factory):
+@pytest.mark.parametrize("width", [320, 375, 768, 991, 1000, 1150])
+def test_without_a_margin_the_notation_stands_in_the_header(width, book, page_factory):
     tab = page_factory(f"{book.as_uri()}/chapters/04-pairs.html", width=width)
     tab.wait_for_selector(".bd-header-article svg")  # icons come late
     tab.evaluate("scrollTo(0, 900)")
@@ -313,6 +313,7 @@ def test_on_small_screens_the_notation_stands_in_the_header(width, book, page_fa
     assert len(boxes) > 6
     for box, after in itertools.pairwise(boxes):
         assert box["top"] >= 0
+        assert box["left"] >= header["x"]
         assert box["bottom"] <= header["y"] + header["height"]
         assert box["right"] <= after["left"] + 4
     tab.locator(".notation-card summary").click()
@@ -332,6 +333,16 @@ def test_on_a_phone_a_tap_enlarges_a_figure(book, page_factory):
     assert tab.evaluate("document.documentElement.scrollWidth") == 375
     figure.click()
     assert figure.bounding_box()["width"] == small
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_phone_offers_a_tap_only_where_it_does_something(scripts, book, page_factory):
+    page = f"{book.as_uri()}/chapters/04-pairs.html"
+    tab = page_factory(page, width=375, java_script_enabled=scripts)
+    box = tab.locator(".cell:not(.waits) > .cell_output:has(> img)").first
+    hint = box.evaluate("e => getComputedStyle(e, '::after').content")
+    assert (hint != "none") == scripts
 
 
 @pytest.mark.browser

@@ -10,7 +10,7 @@ from flax import nnx
 from gymnasium import spaces
 
 from crl_mini.agents.base import Config
-from crl_mini.encoders import TOWERS, Conv, Patch, Seeing, blocks, im2col, shifted
+from crl_mini.encoders import MLP, TOWERS, Conv, Patch, Seeing, blocks, im2col, shifted
 from crl_mini.replay import Batch
 from crl_mini.specs import Spec
 
@@ -31,6 +31,22 @@ def test_a_spec_of_bytes_is_short_and_scales_them():
     np.testing.assert_allclose(
         Spec.of(spaces.Box(0, 255, (1, 1, 3), np.uint8)).features(x), [[-1, -0.6, 1]]
     )
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_an_mlp_layer_by_layer(layer_norm):
+    mlp = MLP(3, (8, 6), 2, layer_norm=layer_norm, rngs=nnx.Rngs(0))
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    x = rows
+    for dense in mlp.dense:
+        x = x @ np.asarray(dense.kernel) + np.asarray(dense.bias)
+        if layer_norm:
+            x = x - x.mean(-1, keepdims=True)
+            x = x / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        x = np.maximum(x, 0)
+    np.testing.assert_allclose(mlp.hidden(jnp.asarray(rows)), x, atol=1e-4)
+    x = x @ np.asarray(mlp.out.kernel) + np.asarray(mlp.out.bias)
+    np.testing.assert_allclose(mlp(jnp.asarray(rows)), x, atol=1e-4)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(8, 4), (4, 2), (3, 1), (2, 2)])
