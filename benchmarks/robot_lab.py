@@ -9,7 +9,7 @@ the same poses, actions, starts and goals.
 * success: at the end of 50 episodes, in the page and in Python, with Wilson intervals;
 * lift: how high the block ever was above the table, for the hand that goes straight;
 * taken away: in Python, of the blocks that came home and were taken back to where the
-  episode began, those that come home again within 200 steps.
+  episode began, those that come home again; they have at least 200 steps.
 
 With `--page` it opens the built page in Chromium, and measures the milliseconds of a
 control step: physics, pictures, networks and drawing.

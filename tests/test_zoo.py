@@ -151,4 +151,4 @@ def test_an_agent_that_ships_does_what_its_manifest_says(name, monkeypatch):
     tried = run.env.episodes(run.policy(agent, run.env.judged), 64, seed=40_000)
     low, high = wilson(int(tried.at_end.sum()), 64, level=0.999)
     assert low <= manifest["at_end"] <= high
-    assert manifest["at_end"] > 0.7
+    assert manifest["at_end"] > (0.6 if manifest["data"] == "own" else 0.7)
