@@ -40,7 +40,7 @@ const WAYS = {
   networks({ name, pairs }) {
     const file = agent(name), act = w.actorOf(file), see = (x) => ({ ...x,
       picture: x.picture && Uint8Array.from(bytes(x.picture)) });
-    const critic = file.towers.phi && w.criticOf(file);
+    const critic = file.heads && w.criticOf(file);
     return pairs.map(({ s, g, a }) => {
       const action = act(see(s), see(g));
       if (!critic) return { action };

@@ -45,7 +45,7 @@ from crl_mini.measure.statistics import wilson
 from crl_mini.runs import zoo
 from crl_mini.runs.files import csv_text, text, versions, write
 from crl_mini.widgets import RobotLab
-from crl_mini.widgets.robot_lab.widget import part, parts, rounded
+from crl_mini.widgets.robot_lab.widget import CONTRASTIVE, part, parts, rounded
 
 SEEDS, POSES, STEPS, PAIRS, K, LATER = 50, 200, 100, 20, 64, 200
 KINDS = ("pictures", "physics", "networks", "success", "taken away", "real time")
@@ -128,16 +128,25 @@ def networks(node: Node, name: str) -> dict:
     for words, which in (("", rounded(_networks(agent))), (" to the zoo's", agent)):
         own = agent if which is agent else replace(agent, **which)
         true = {"action": own.act(s, g, key=jax.random.key(0), greedy=True)}
-        if run.agent == "crl":
-            phi = own.critic.phi(own.critic.see(s)[0], a)
-            psi = own.critic.psi(own.critic.see_goal(g))
-            # The constant is shipped whole; the critic's own f loses digits to squares.
-            far = np.linalg.norm(np.asarray(phi, float) - np.asarray(psi), axis=1)
-            true |= {"phi": phi, "psi": psi, "f": agent.critic.bias[...] - far}
+        if run.agent in CONTRASTIVE:
+            phi = own.critic.phi(own.critic.see(s)[0], a).reshape(len(a), -1)
+            psi = own.critic.psi(own.critic.see_goal(g)).reshape(len(a), -1)
+            true |= {"phi": phi, "psi": psi, "f": _logits(agent.critic, phi, psi)}
         for key, x in true.items():
             gap = np.abs(np.array([row[key] for row in got]) - np.asarray(x)).max()
             found[f"{key}{words}"] = gap
     return found
+
+
+def _logits(critic, phi, psi) -> np.ndarray:
+    """Logits for the energy l2 whose constants are shipped whole, as in the page.
+
+    The critic's own f loses digits to squares.
+    """
+    heads = getattr(critic, "critics", (critic,))
+    gaps = [np.split(np.asarray(x, float), len(heads), axis=1) for x in (phi, psi)]
+    far = [np.linalg.norm(x - y, axis=1) for x, y in zip(*gaps, strict=True)]
+    return np.min([h.bias[...] - x for h, x in zip(heads, far, strict=True)], axis=0)
 
 
 def _networks(agent) -> dict:
@@ -164,28 +173,30 @@ def _pairs(run):
 def success(node: Node, name: str) -> dict:
     """Successes of 50 episodes in the page and in Python."""
     tasks = {task.lower(): task for task in TASKS}
+    way, _, whose = name.partition(":")
     task = tasks.get(name.partition("-")[0], "BinPick")  # of a planner
     length, file = TASKS[task].length, name if name in zoo.names() else None
     _, _, episodes = started(task, SEEDS, 777)
-    judge = f"{task.lower()}-state-crl"
+    judge = whose or f"{task.lower()}-state-crl"
     given = {"task": task, "name": name, "file": file, "judge": file or judge}
     if file and not _has_critic(file):
         given["judge"] = judge
     ends = node.run("episodes", **given, episodes=episodes, length=length, K=K)
     found = {"page": sum(e["done"] for e in ends)}
-    if name == "straight":
+    if way == "straight":
         return found | {"lift, mm": 1000 * (max(e["high"] for e in ends) - REST)}
     return found | _of_python(task, name, judge)
 
 
 def _has_critic(name: str) -> bool:
-    return json.loads((zoo.FOLDER / f"{name}.json").read_text())["agent"] == "crl"
+    return json.loads((zoo.FOLDER / f"{name}.json").read_text())["agent"] in CONTRASTIVE
 
 
 def _of_python(task: str, name: str, judge: str) -> dict:
-    run, agent = zoo.load(judge if name == "greedy" else name)
+    greedy = name.startswith("greedy")
+    run, agent = zoo.load(judge if greedy else name)
     policy = run.policy(agent, "mode")
-    if name == "greedy":
+    if greedy:
         policy = planning.planner(agent.critic, planning.uniform(4, K))
     with_env = run.env.make(SEEDS, max_episode_steps=TASKS[task].length)
     done = run.env.play(with_env, policy, TASKS[task].length, SEEDS, seed=777)
@@ -254,11 +265,14 @@ def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
 
 def measured(node: Node, page: Path | None, kinds: list[str]) -> Iterator[dict]:
     """A row for each number of these kinds."""
+    minds = dict.fromkeys(
+        x for told in RobotLab().agents.values() for x in told["names"]
+    )
     many = {
         "pictures": (TASKS, pictures),
         "physics": (TASKS, physics),
         "networks": (zoo.names(), networks),
-        "success": ((*zoo.names(), "greedy", "straight"), success),
+        "success": (minds, success),
         "taken away": ([x for x in zoo.names() if "binpick" in x], taken_away),
     }
     found = (

@@ -26,13 +26,14 @@ sys.path.insert(0, str(BENCHMARKS))
 import robot_lab  # noqa: E402
 
 PIXELS, STATES = "binpick-pixels-crl", "binpick-state-crl"
+SCRATCH = "binpick-state-c-learning-own"  # its critic has two heads
 LOADED = ("mujoco.js", "mujoco.wasm", "tasks", PIXELS, STATES)
 
 
 @pytest.fixture(scope="module")
 def page_of_numbers(tmp_path_factory):
     """The widget's script in node, with a few of the parts."""
-    return robot_lab.Node(tmp_path_factory.mktemp("lab"), LOADED)
+    return robot_lab.Node(tmp_path_factory.mktemp("lab"), (*LOADED, SCRATCH))
 
 
 # ---------------------------------------------------------------- the numbers, in node
@@ -54,7 +55,7 @@ def test_physics_is_that_of_python(page_of_numbers, task, monkeypatch):
     assert found["hand, seeds above 1 mm"] <= 2  # a contact decides, now and then
 
 
-@pytest.mark.parametrize("name", [PIXELS, STATES])
+@pytest.mark.parametrize("name", [PIXELS, STATES, SCRATCH])
 def test_networks_are_those_of_python(page_of_numbers, name):
     found = robot_lab.networks(page_of_numbers, name)
     for key in ("action", "phi", "psi", "f"):
@@ -75,11 +76,12 @@ def test_weights_survive_shipping(bits, monkeypatch):
     assert abs(values - x).max() > 0
 
 
-def test_greedy_takes_the_action_that_python_takes(page_of_numbers):
-    run, agent = zoo.load(STATES)
+@pytest.mark.parametrize("judge", [STATES, SCRATCH])
+def test_greedy_takes_the_action_that_python_takes(page_of_numbers, judge):
+    run, agent = zoo.load(judge)
     critic = lab.rounded(agent.critic)
     _, now, episodes = robot_lab.started("BinPick", 20, 11)
-    found = page_of_numbers.run("greedy", judge=STATES, episodes=episodes, K=64)
+    found = page_of_numbers.run("greedy", judge=judge, episodes=episodes, K=64)
     actions = np.array([row["actions"] for row in found], np.float32)
     assert actions.shape == (20, 64, 4)
     assert abs(actions).max() <= 1
@@ -123,7 +125,7 @@ def opened(mount, tmp_path):  # noqa: F811
 
     def open_page(widget=None, start=True, **context):
         (tmp_path / "parts").mkdir()
-        for name in (*LOADED, "reach-state-crl"):
+        for name in (*LOADED, SCRATCH, "reach-state-crl"):
             content = base64.b64encode(lab.part(name)).decode()
             script = f'(globalThis.crlParts ??= {{}})["{name}"] = "{content}";'
             (tmp_path / "parts" / f"{name}.js").write_text(script)
@@ -223,6 +225,10 @@ def test_planners_and_tasks_are_chosen(opened):
     assert slider.get_attribute("aria-valuetext") == "256"
     page.locator("select").nth(1).select_option("straight")
     assert slider.is_hidden()
+    page.locator("select").nth(1).select_option(f"greedy:{SCRATCH}")
+    page.get_by_role("button", name="Step").click()
+    until(page, "d.step === '2'")
+    assert slider.is_visible()
     page.locator("select").nth(0).select_option("Reach")
     until(page, "JSON.parse(d.state).length === 4")
     assert page.get_by_role("button", name="Push it").is_hidden()

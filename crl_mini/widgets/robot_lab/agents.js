@@ -76,15 +76,26 @@ const joined = (...vectors) => Float64Array.from(vectors.flatMap((v) => [...v]))
 
 /** phi, psi and f of a file with a contrastive critic. */
 export function criticOf(file) {
-  const see = seeing(file), { phi, psi } = file.towers, energy = ENERGY[file.energy];
-  const D = psi.layers.at(-1).to;
+  const see = seeing(file), energy = ENERGY[file.energy], H = file.heads.length;
+  const D = file.towers.psi0.layers.at(-1).to;
+  /** Representations (n, H D): those of the critics, twins have two, side by side. */
+  const each = (name, x, n) => {
+    const rows = new Float64Array(n * H * D);
+    for (let h = 0; h < H; h++) {
+      const one = forward(file.towers[name + h], x, n);
+      for (let i = 0; i < n; i++) rows.set(one.subarray(i * D, (i + 1) * D), (i * H + h) * D);
+    }
+    return rows;
+  };
   return {
-    D, see,
-    /** Representations (n, D) of features of one state with each of n actions. */
-    phi: (features, actions) => forward(phi,
+    see,
+    /** Representations of features of one state with each of n actions. */
+    phi: (features, actions) => each("phi",
       joined(...actions.map((a) => joined(features, a))), actions.length),
-    psi: (features) => forward(psi, features, 1),
-    f: (x, y, i = 0) => file.scale * energy(x, y, i, 0, D) + file.bias,
+    psi: (features) => each("psi", features, 1),
+    /** The logit of row i of x, of twins the smaller one. */
+    f: (x, y, i = 0) => Math.min(...file.heads.map(({ scale, bias }, h) =>
+      scale * energy(x, y, i * H + h, h, D) + bias)),
   };
 }
 

@@ -5,7 +5,7 @@ const MEMORY = 300; // steps that the curves show
 /** A mind: act(s, g, told) -> { action, dots }, and the critic that is asked. */
 export function mindOf(name, task, file, judge, u) {
   const critic = criticOf(judge);
-  if (name === "greedy") {
+  if (name.startsWith("greedy")) {
     return { critic, act: (s, g, { seen, psi, K }) => {
       const dots = greedy(critic, seen, psi, proposals(K, u));
       return { action: dots.action, dots };

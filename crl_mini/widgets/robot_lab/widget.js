@@ -78,10 +78,11 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
     if (!globalThis.WebAssembly) throw new Error("this one has none");
     const name = model.get("task");
     engine ??= await engineOf(files);
-    const chosen = model.get("agent"), planner = PLANNERS.includes(chosen);
+    const chosen = model.get("agent"), [way, whose] = chosen.split(":");
+    const planner = PLANNERS.includes(way);
     const read = async (part) => readAgent(await files(part)), { judge } = agents[name];
     const file = planner ? undefined : await read(chosen);
-    const critic = file?.towers.phi ? file : await read(judge); // it is asked about all acts
+    const critic = file?.heads ? file : await read(whose ?? judge); // asked about all acts
     const task = engine.tasks[name];
     if (lab?.task !== task) {
       lab?.free();
@@ -242,7 +243,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       minds.follow();
       [tasks, minds, many, speed].forEach((node) => node.sync());
       disturb.forEach((node) => { node.hidden = model.get("task") === "Reach"; });
-      many.hidden = model.get("agent") !== "greedy";
+      many.hidden = !model.get("agent").startsWith("greedy");
       const now = ["task", "agent"].map((name) => model.get(name)).join();
       if (lab && now !== before) {
         keep();

@@ -38,7 +38,8 @@ from crl_mini.widgets.base import (
 HERE = Path(__file__).parent
 MUJOCO = ("mujoco.js", "mujoco.wasm")
 MANY = 2**18  # weights; a larger matrix is shipped with 8 bits each
-ACTORS = ("crl", "gcbc", "td3_her", "c_learning")  # agents whose actor the script runs
+CONTRASTIVE = ("crl", "c_learning")  # agents whose critic the script runs
+ACTORS = (*CONTRASTIVE, "gcbc", "td3_her")  # and those whose actor it runs
 SIZES = ("SUBSTEPS", "STEP", "OPEN", "REST", "TURN", "GRIP", "AIR", "HANDLE")
 
 # --- What the page loads when its reader starts it: parts by name, gzipped.
@@ -160,12 +161,12 @@ def packed(run: Run, agent) -> bytes:
         towers["eyes"] = critic.eyes
     told = {"task": task, "obs": run.obs, "agent": run.agent}
     told |= dict(zip(("low", "high"), map(list, _bounds(TASKS[task])), strict=True))
-    if run.agent == "crl":
-        towers |= {"phi": critic.phi_tower, "psi": critic.psi_tower}
+    if run.agent in CONTRASTIVE:
         towers |= {"eyes": critic.eyes} if eyes else {}
-        scale = 0.0 if critic.log_scale is None else critic.log_scale[...]
-        told |= {"energy": critic.energy, "bias": float(critic.bias[...])}
-        told["scale"] = float(np.exp(scale))
+        heads = getattr(critic, "critics", (critic,))
+        for k, head in enumerate(heads):
+            towers |= {f"phi{k}": head.phi_tower, f"psi{k}": head.psi_tower}
+        told |= {"energy": heads[0].energy, "heads": [*map(_constants, heads)]}
     layers = {name: _layers(tower) for name, tower in towers.items()}
     arrays = [stored(x[...])[1:] for many in layers.values() for x in many]
     told["towers"] = {
@@ -178,6 +179,11 @@ def packed(run: Run, agent) -> bytes:
     header += b" " * (-len(header) % 4)
     body = b"".join(content for content, _ in arrays)
     return gzip.compress(len(header).to_bytes(4, "little") + header + body, mtime=0)
+
+
+def _constants(critic) -> dict[str, float]:
+    scale = 0.0 if critic.log_scale is None else critic.log_scale[...]
+    return {"scale": float(np.exp(scale)), "bias": float(critic.bias[...])}
 
 
 def _bounds(task) -> tuple[list, list]:
@@ -193,10 +199,8 @@ def _layers(tower) -> list:
 
 
 SCRIPTS = ("caster", "shader", "tabletop", "agents", "lab", "stage", "panels", "widget")
-PLANNERS = {
-    "straight": "straight for the goal (no network)",
-    "greedy": "greedy in representation space (no actor)",
-}
+GREEDY = "greedy in representation space (no actor)"
+PLANNERS = {"straight": "straight for the goal (no network)", "greedy": GREEDY}
 BESIDE = "_static/robot/"  # where the book's pages find the parts
 OWN = "own"  # name of a reader's own agent
 POSTER = (384, 480)  # height and width of the picture before the start
@@ -207,8 +211,9 @@ class RobotLab(
 ):
     """A robot's hand over a table: its reader chooses, moves goals and takes blocks.
 
-    `agent` is a name of the zoo, ``straight`` or ``greedy``, or a reader's own finished
-    `Run`, or its folder; `task` is a name in `TASKS`. `proposals` is the planner's K,
+    `agent` is a name of the zoo, ``straight``, ``greedy`` on the critic of play, or
+    ``greedy:NAME`` on that of an agent from scratch, or a reader's own finished `Run`,
+    or its folder; `task` is a name in `TASKS`. `proposals` is the planner's K,
     `seed` decides starts and goals. What happened is in `episodes`, from when the
     reader begins another one or changes the agent: a list of dicts with ``task``,
     ``agent``, ``states`` (T + 1, S), ``actions`` (T, 4), ``goal`` and ``success``.
@@ -234,7 +239,8 @@ class RobotLab(
 
     def __init__(self, task: str | None = None, agent=None, **kwargs):
         agents, self._own = _agents(), {}
-        if agent is not None and agent not in (*zoo.names(), *PLANNERS):
+        known = [*zoo.names(), *(x for told in agents.values() for x in told["names"])]
+        if agent is not None and agent not in known:
             run, trained = restored(
                 agent.out if isinstance(agent, Run) else Path(agent)
             )
@@ -280,8 +286,10 @@ def _agents() -> dict:
     for name in zoo.names():
         told = json.loads((zoo.FOLDER / f"{name}.json").read_text())
         found[told["task"]]["names"][name] = _label(told)
+        if told["data"] == "own" and told["agent"] in CONTRASTIVE:
+            found[told["task"]]["own"] = {f"greedy:{name}": GREEDY + ", from scratch"}
     for told in found.values():
-        told["names"] |= PLANNERS
+        told["names"] |= PLANNERS | told.pop("own", {})
     return found
 
 
