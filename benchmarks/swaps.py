@@ -10,9 +10,9 @@ Each row is a new agent on the data of a run; its step size falls to 0. In rows 
 `ever`, `at_end` and `paper` are success by the mode, see `run.shares`. Of the critic,
 at states and goals of other rows: `size`, the mean of abs(f) at the actor's actions;
 `spread`, the mean over states of the standard deviation of f over uniform actions;
-`ratio of data` and `ratio of actor`, the mean of exp(f) at the actions of either. An
-exact density ratio has mean 1 over goals, whoever acts; the critics of InfoNCE are
-ratios up to a factor.
+`ratio of data` and `ratio of actor`, the mean of exp(f) at the actions of either. For
+one policy an exact density ratio has mean 1 over goals; a policy for each goal may have
+more. The critics of InfoNCE are ratios up to a factor.
 
     python benchmarks/swaps.py runs/one runs/other --bc 0.1 0.5 --out results
 """

@@ -277,6 +277,16 @@ def test_the_page_shows_a_film_where_the_laboratory_cannot_run(
     assert page.errors == page.external == []
 
 
+def test_pages_in_folders_find_the_parts(book, page_factory):
+    """The greedy robot of a chapter starts, and its critic is that of its own steps."""
+    page = page_factory()
+    page.goto((book / "chapters/12-missing-deeper.html").as_uri())
+    page.get_by_role("button", name="Start").first.click()
+    page.wait_for_selector(".crl-robot-lab[data-ready]", timeout=60_000)
+    assert SCRATCH in page.evaluate("Object.keys(globalThis.crlParts)")
+    assert page.errors == page.external == []
+
+
 def test_shader_draws_what_the_caster_draws(opened):
     """The reader's picture by WebGL is the agent's: the two differ at few edges."""
     page = opened(start=False)

@@ -1405,7 +1405,7 @@ def test_detour_is_played_and_dragged(mount):
     assert all(drawn(page, name, k) != before[k] for k in range(2))
     drag(page, page.locator("canvas").nth(1), (0.3, 0.5), (0.999, 0.5))
     assert data(page, name)["step"] == str(MOMENTS - 1)
-    page.get_by_label("step of the expert").press("Home")
+    page.get_by_label("step of the film").press("Home")
     said = page.locator(f".crl-{name} .crl-readout").inner_text()
     assert said.startswith("Step 0: no rule is against it.")
     assert page.errors == []

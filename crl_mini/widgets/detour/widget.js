@@ -76,15 +76,15 @@ export default widget("detour", ["t"], (model, root) => {
   });
 
   const play = player(model, root, "t", T - 1, { rate: MOMENTS, jump: 1, said, film });
-  const scrubber = slider(model, "t", "step of the expert", { min: 0, max: T - 1, step: 1 });
+  const scrubber = slider(model, "t", "step of the film", { min: 0, max: T - 1, step: 1 });
   for (const kind of ["pointerdown", "keydown"]) scrubber.addEventListener(kind, play.stop);
 
   return {
     view: [film, scrubber, play],
     controls: [chart, said],
-    caption: "The expert's film plays while it is seen. Pause, or drag the scrubber or the " +
+    caption: "The film plays while it is seen. Pause, or drag the scrubber or the " +
       "chart. A greedy rule goes only where its distance is smaller than it ever was; a row " +
-      `is filled where the expert is more than ${pretty(slack)} above that.`,
+      `is filled where the film is more than ${pretty(slack)} above that.`,
     update() {
       const t = model.get("t");
       const above = names.map((name) => curves[name][t] - Math.min(...curves[name].slice(0, t + 1)));
@@ -94,7 +94,7 @@ export default widget("detour", ["t"], (model, root) => {
         ? `against it: ${list.join(", ")}.` : "no rule is against it.") +
         ` In all: ${names.map((name, k) => `${name} ${sum(flags[k].map(Number))}`).join(", ")} ` +
         `of ${T} steps.`;
-      film.say(`Picture of the expert at step ${t}, beside the picture of its goal.`);
+      film.say(`Picture of the film at step ${t}, beside the picture of its goal.`);
       chart.say(`Distances to the goal at step ${t}: ` +
         names.map((name) => `${name} ${fixed(curves[name][t], 2)}`).join(", ") + ".");
       Object.assign(root.dataset, { step: t, refused: JSON.stringify(flags.map((x) => sum(x.map(Number)))) });

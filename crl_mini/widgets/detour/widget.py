@@ -1,4 +1,4 @@
-"""Chapter 7: an expert's film, and where each greedy rule would not follow it."""
+"""Chapter 7: a film, and where each greedy rule would not follow it."""
 
 from collections.abc import Mapping
 

@@ -25,7 +25,8 @@ async function fetched(model, name) {
 async function besidePage(folder, name) {
   const kept = (globalThis.crlParts ??= {});
   if (!kept[name]) {
-    const script = h("script", { src: `${folder}${name}.js` });
+    const { content_root: root = "" } = document.documentElement.dataset; // Sphinx's
+    const script = h("script", { src: `${root}${folder}${name}.js` });
     await new Promise((resolve, reject) => {
       script.onload = resolve;
       script.onerror = () => reject(new Error(`${name} is not beside this page`));

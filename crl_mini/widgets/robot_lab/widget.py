@@ -199,9 +199,12 @@ def _layers(tower) -> list:
 
 
 SCRIPTS = ("caster", "shader", "tabletop", "agents", "lab", "stage", "panels", "widget")
-GREEDY = "greedy in representation space (no actor)"
-PLANNERS = {"straight": "straight for the goal (no network)", "greedy": GREEDY}
-BESIDE = "_static/robot/"  # where the book's pages find the parts
+GREEDY = "greedy on the critic {} (no actor)"
+PLANNERS = {
+    "straight": "straight for the goal (no network)",
+    "greedy": GREEDY.format("of play"),
+}
+BESIDE = "_static/robot/"  # where the book's pages find the parts, from its root
 OWN = "own"  # name of a reader's own agent
 POSTER = (384, 480)  # height and width of the picture before the start
 
@@ -287,7 +290,9 @@ def _agents() -> dict:
         told = json.loads((zoo.FOLDER / f"{name}.json").read_text())
         found[told["task"]]["names"][name] = _label(told)
         if told["data"] == "own" and told["agent"] in CONTRASTIVE:
-            found[told["task"]]["own"] = {f"greedy:{name}": GREEDY + ", from scratch"}
+            found[told["task"]]["own"] = {
+                f"greedy:{name}": GREEDY.format("from scratch")
+            }
     for told in found.values():
         told["names"] |= PLANNERS | told.pop("own", {})
     return found
