@@ -84,24 +84,26 @@ class TwinCritic(Seeing):
     It answers as `Critic` does. Both look at pictures through one tower.
     """
 
+    count = 2
+
     def __init__(
         self, observation: Spec, action: Spec, goal: Spec | None = None, **settings
     ):
         super().__init__(observation, goal, settings["tower"], rngs=settings["rngs"])
         specs = (self.observation, action, self.goal)
-        self.critics = nnx.data([Critic(*specs, **settings) for _ in range(2)])
+        self.critics = nnx.data([Critic(*specs, **settings) for _ in range(self.count)])
         self.action = action
 
-    def phi(self, s: Float[Array, "B F"], a) -> Float[Array, "B 2 D"]:
+    def phi(self, s: Float[Array, "B F"], a) -> Float[Array, "B K D"]:
         """Representations of features of states, and actions."""
         return jnp.stack([critic.phi(s, a) for critic in self.critics], axis=1)
 
-    def psi(self, g: Float[Array, "B F"]) -> Float[Array, "B 2 D"]:
+    def psi(self, g: Float[Array, "B F"]) -> Float[Array, "B K D"]:
         """Representations of features of goals."""
         return jnp.stack([critic.psi(g) for critic in self.critics], axis=1)
 
     def both(self, phi, psi, *, pairs=pairwise):
-        """Logits of each critic: (B, G, 2), or (B, 2) with ``pairs=paired``."""
+        """Logits of each critic: (B, G, K), or (B, K) with ``pairs=paired``."""
         rows = enumerate(self.critics)
         of = [c.logits(phi[:, k], psi[:, k], pairs=pairs) for k, c in rows]
         return jnp.stack(of, axis=-1)
@@ -142,6 +144,7 @@ class CLearning(CRL):
     target: TwinCritic | None = None
 
     critic_class = TwinCritic
+    critic_loss = staticmethod(critic_loss)
 
     @classmethod
     def fresh(cls, *specs, **settings) -> "CLearning":
@@ -160,7 +163,7 @@ class CLearning(CRL):
         def loss_of(critic, actor):
             s, g, next_g = critic.see(batch.s, batch.g, batch.next_g)
             features = batch._replace(s=s, g=g, next_g=next_g)
-            loss, more = critic_loss(critic, features, weights, config)
+            loss, more = self.critic_loss(critic, features, weights, config)
             reached, random, psi = more
             metrics = {"positive": reached.mean(), "negative": random.mean()}
             given = (critic, batch, features, psi, config)
