@@ -16,10 +16,9 @@ from gymnasium import spaces
 from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, GridMaze, Replay, train_offline
-from crl_mini.devices import device
 from crl_mini.measure import occupancy
 from crl_mini.measure.critics import critic_table, weighted_correlation
-from crl_mini.runs.files import csv_text, text, versions, write
+from crl_mini.runs.files import csv_text, record, write
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 GAMMA, LENGTH, HORIZON = 0.9, 100, 50
@@ -93,8 +92,7 @@ def main() -> None:
     manifest = {"command": "python benchmarks/maze_truth.py", "gamma": GAMMA}
     manifest |= {"maze": MAZE.name, "length": LENGTH, "horizon": HORIZON}
     manifest |= {"minutes": round(sum(row["seconds"] for row in last) / 60, 1)}
-    manifest |= {"device": device(), "versions": versions()}
-    write(RESULTS / "fourrooms-critic.json", text(manifest))
+    record(RESULTS, "fourrooms-critic", rows, manifest)
     for row in last:
         print({k: round(row[k], 4) for k in ("correlation", "centred", "reach")})
 

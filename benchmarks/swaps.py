@@ -33,8 +33,7 @@ from crl_mini.__main__ import Parser
 from crl_mini.agents import AGENTS
 from crl_mini.agents.crl import CRL, actor_loss
 from crl_mini.critic import paired
-from crl_mini.devices import device
-from crl_mini.runs.files import csv_text, text, versions, write
+from crl_mini.runs.files import record
 from crl_mini.runs.run import Run, restored, start
 from crl_mini.train import train_offline
 
@@ -145,9 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         known = {
             "command": " ".join(["python benchmarks/swaps.py", *(argv or sys.argv[1:])])
         }
-        known |= {"minutes": minutes, "device": device(), "versions": versions()}
-        write(args.out / "swaps.csv", csv_text(rows))
-        write(args.out / "swaps.json", text(known))
+        record(args.out, "swaps", rows, known | {"minutes": minutes})
     return 0
 
 

@@ -31,7 +31,6 @@ from tqdm import tqdm
 from crl_mini import checks
 from crl_mini.__main__ import Parser
 from crl_mini.critic import paired
-from crl_mini.devices import device
 from crl_mini.envs.play import Expert
 from crl_mini.envs.tabletop import HAND, OBJECT
 from crl_mini.envs.tasks import SEEN
@@ -42,7 +41,7 @@ from crl_mini.replay import Replay
 from crl_mini.rollouts import rollout
 from crl_mini.runs import zoo
 from crl_mini.runs.data import collect
-from crl_mini.runs.files import csv_text, text, versions, write
+from crl_mini.runs.files import record
 from crl_mini.runs.run import Run, restored
 
 FILMS, PLAY, RIVALS, CANDIDATES = 60, 100, 256, 16
@@ -247,9 +246,7 @@ def main(argv: list[str] | None = None) -> int:
         known = {"command": f"python benchmarks/three_jobs.py {names} --out results"}
         minutes = round((time.perf_counter() - begun) / 60, 1)
         known |= {"films": args.films, "play": args.play, "minutes": minutes}
-        known |= {"device": device(), "versions": versions()}
-        write(args.out / "three-jobs.csv", csv_text(rows))
-        write(args.out / "three-jobs.json", text(known))
+        record(args.out, "three-jobs", rows, known)
     return 0
 
 

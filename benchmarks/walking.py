@@ -17,10 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from crl_mini import CRL, CRLConfig, Replay, critic, rollouts, train_offline
-from crl_mini.devices import device
 from crl_mini.envs.maze import PointMazeVector
 from crl_mini.envs.play import Wander
-from crl_mini.runs.files import csv_text, text, versions, write
+from crl_mini.runs.files import csv_text, record, write
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 MAZE, WALK, TRY, GOALS = "NineRooms", 200, 100, 300  # steps of a walk, of a try
@@ -94,8 +93,7 @@ def main() -> None:
     manifest = {"command": "python benchmarks/walking.py", "maze": MAZE}
     manifest |= {"steps_of_a_walk": WALK, "steps_of_a_try": TRY, "goals": GOALS}
     manifest |= {"minutes": round((time.perf_counter() - begun) / 60, 1)}
-    manifest |= {"device": device(), "versions": versions()}
-    write(RESULTS / "ninerooms-walking.json", text(manifest))
+    record(RESULTS, "ninerooms-walking", rows, manifest)
 
 
 if __name__ == "__main__":

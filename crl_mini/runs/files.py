@@ -17,6 +17,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save
 
+from crl_mini.devices import device
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -46,6 +48,16 @@ def csv_text(rows: list[dict]) -> bytes:
     lines = [rows[0], *(row.values() for row in rows)] if rows else []
     csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue().encode()
+
+
+def record(folder: Path, name: str, rows: list[dict], known: dict) -> None:
+    """Write a study for `results.read`: its rows, and what is known, with what ran it.
+
+    The files are NAME.csv and NAME.json.
+    """
+    write(folder / f"{name}.csv", csv_text(rows))
+    about = known | {"device": device(), "versions": versions()}
+    write(folder / f"{name}.json", text(about))
 
 
 def rows_until(path: Path, step: int) -> list[dict[str, str]]:

@@ -1,0 +1,80 @@
+"""Milestones of the episodes that a run collected: of made ones, and of a run."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crl_mini.runs import results
+from crl_mini.runs.run import Run
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+import tapes  # noqa: E402
+
+
+def test_milestones_of_made_episodes():
+    """Four episodes of three moments; the block begins in the red bin, at x < 0."""
+    states = np.zeros((5, 3, 7))
+    states[..., :3] = 0.5, 0.5, 0.2  # the hand, far away
+    states[..., 4:] = -0.1, 0.0, 0.02  # the block
+    states[1, 1, :3] = -0.1, 0.0, 0.045  # 2.5 cm above it
+    states[2, 2, 4] -= 0.06  # pushed, away from the wall
+    states[3, 1:, 6] = 0.07  # lifted by 5 cm, and so not moved by more
+    states[3, 1, 6] = 0.0701
+    states[4, :, 4] *= -1  # it lies on the other side from the start
+    states[4, 2, 4] = -0.1
+    passed = tapes.milestones(states)
+    assert {k: np.flatnonzero(x).tolist() for k, x in passed.items()} == {
+        "near": [1],
+        "moved": [2, 3, 4],
+        "lifted": [3],
+        "crossed": [],
+    }
+    states[0, 2, 4] = 0.01
+    assert np.flatnonzero(tapes.milestones(states)["crossed"]).tolist() == [0]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs that ended: one on BinPick, one on Reach."""
+    changes = {"collect": 2000, "copies": 4, "per_update": 200, "tests": 2}
+    folder = tmp_path_factory.mktemp("tapes")
+    made = [
+        Run(task, "smoke", 0, folder / task, "crl", changes=changes)
+        for task in ("BinPick", "Reach")
+    ]
+    for run in made:
+        run()
+    return made
+
+
+def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
+    run = runs[0]
+    assert tapes.main([str(run.out), "--out", str(tmp_path)]) == 0
+    rows, about = results.read(str(tmp_path / "tapes.csv"))
+    assert str(run.out) in about["command"]
+    collected = [row["collected"] for row in rows]
+    assert collected == [400, 800, 1200, 1600, 2000]
+    replay = tapes.start(run, resume=True)[2]
+    own = np.asarray(replay.observations[-20:])  # behind the walks that it began with
+    assert int(replay.added) == len(replay.observations) == 24
+    expected = tapes.milestones(own.reshape(5, 4, *own.shape[1:])[2])
+    for name, x in expected.items():
+        assert rows[2][name] == x.mean()
+    assert sum(row["moved"] for row in rows) * 4 == tapes.milestones(own)["moved"].sum()
+    assert json.loads((tmp_path / "tapes.json").read_text())["versions"]
+
+
+@pytest.mark.parametrize(
+    ("which", "message"), [(1, "task must be one of"), (None, "a run has config.json")]
+)
+def test_other_folders_get_one_line(which, message, runs, tmp_path, capsys):
+    folder = tmp_path if which is None else runs[which].out
+    with pytest.raises(SystemExit, match="2"):
+        tapes.main([str(folder)])
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
