@@ -1,10 +1,13 @@
-"""Which part of C-learning with NCE counts? The command line, with two more agents.
+"""Which part of C-learning with NCE counts? The command line, with three more agents.
 
-Each leaves out one part of C-learning with NCE, and keeps the rest:
+Two leave out one part of C-learning with NCE, and keep the rest:
 
 * ``one_critic`` has one critic, not two;
 * ``without_td`` learns from whole futures only, not from one step and its own guess;
 * ``--agent c_learning`` as it is leaves out the whole futures.
+
+The third, ``searching``, acts greedily: of its actor's action and 15 uniform ones it
+takes the one that its critic likes best. It learns as C-learning with NCE does.
 
 The files of a run are those of any other.
 
@@ -12,9 +15,11 @@ The files of a run are those of any other.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
@@ -27,6 +32,9 @@ from crl_mini.agents.c_learning import (
     nce_loss,
 )
 from crl_mini.critic import paired
+from crl_mini.measure.planning import best_of, uniform
+
+PROPOSALS = 16
 
 
 class Single(TwinCritic):
@@ -59,6 +67,25 @@ class WithoutTD(CLearning):
     critic_loss = staticmethod(futures_only)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Searching(CLearning):
+    """C-learning with NCE that acts by its critic, where its actor is one proposal."""
+
+    @partial(jax.jit, static_argnames="greedy")
+    def act(self, s, g, *, key, greedy: bool = False):
+        """The best of `PROPOSALS` actions: the actor's, and uniform ones."""
+        own, others = jax.random.split(key)
+        a = CLearning.act(self, s, g, key=own, greedy=greedy)
+        few = uniform(a.shape[-1], PROPOSALS - 1)(s, g, others)
+        return best_of(self.critic, s, g, jnp.concatenate([a[:, None], few], 1))
+
+    def weights(self, batch, *, key):
+        """As in C-learning: the next action is the actor's."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return CLearning(*parts).weights(batch, key=key)
+
+
 def of(agent: type) -> Recipe:
     """The recipe of C-learning with NCE for another agent."""
     everywhere = RECIPE.tuned | {"all": RECIPE.tuned["all"] | {"nce": True}}
@@ -66,7 +93,11 @@ def of(agent: type) -> Recipe:
 
 
 #: Name -> recipe, as in `AGENTS`.
-PARTS = {"one_critic": of(OneCritic), "without_td": of(WithoutTD)}
+PARTS = {
+    "one_critic": of(OneCritic),
+    "without_td": of(WithoutTD),
+    "searching": of(Searching),
+}
 
 if __name__ == "__main__":
     AGENTS |= PARTS
