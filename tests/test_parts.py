@@ -1,4 +1,4 @@
-"""Agents that leave out one part of C-learning with NCE: only that part is missing."""
+"""Agents that differ from C-learning with NCE in one part: in that one only."""
 
 import sys
 from functools import partial
@@ -81,6 +81,32 @@ def test_one_critic_has_the_whole_loss_of_the_first_of_two():
     same(gradient_of_critic(one, batch), jax.grad(plain)(one.critic))
     f = one.critic(batch.s, batch.a, batch.g, pairs=paired)
     np.testing.assert_array_equal(f, one.critic.critics[0](*batch[:3], pairs=paired))
+
+
+def test_searching_learns_as_c_learning_does():
+    one, two, batch = create("searching"), create("c_learning"), batch_of()
+    updated, metrics = one.update(batch)
+    expected, same_metrics = two.update(batch)
+    assert type(updated) is type(one)
+    same(updated.actor, expected.actor)
+    same((updated.critic, metrics), (expected.critic, same_metrics))
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_searching_acts_by_the_best_of_its_proposals(greedy):
+    agent, batch, key = create("searching"), batch_of(256), jax.random.key(3)
+    a = agent.act(batch.s, batch.g, key=key, greedy=greedy)
+    own, others = jax.random.split(key)
+    actor = create("c_learning").act(batch.s, batch.g, key=own, greedy=greedy)
+    few = jax.random.uniform(others, (256, parts.PROPOSALS - 1, 2), minval=-1)
+    proposals = jnp.concatenate([actor[:, None], few], 1)
+    f = [
+        agent.critic(batch.s, proposals[:, k], batch.g, pairs=paired)
+        for k in range(parts.PROPOSALS)
+    ]
+    best = jnp.argmax(jnp.stack(f), 0)
+    np.testing.assert_array_equal(a, proposals[jnp.arange(256), best])
+    assert 0 < (best == 0).mean() < 0.5  # now and then it is the actor's
 
 
 @pytest.mark.parametrize("name", parts.PARTS)
