@@ -1,11 +1,15 @@
-"""What did an agent from scratch find, and when? Milestones of its own episodes.
+"""What did an agent from scratch find, and when? And does its actor climb its critic?
 
-Each row is about the episodes that a run on BinPick collected between two tests:
+tapes.csv: each row is about the episodes that a run on BinPick collected between two
+tests:
 
 * `near`: share of them in which the hand came within 3 cm of the block;
 * `moved`: in which the block moved by more than 5 cm;
 * `lifted`: in which it rose above the wall, 6 cm;
 * `crossed`: in which it began in the red bin and came to the other side of the wall.
+
+climbs.csv, for a contrastive critic: how often it likes the best of 16 uniform actions
+more than its actor's mode, `better`, in states of the tape, for three kinds of goals.
 
     python benchmarks/tapes.py runs/one runs/other --out results
 """
@@ -13,19 +17,28 @@ Each row is about the episodes that a run on BinPick collected between two tests
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from parts import PARTS
 from tqdm import tqdm
 
 from crl_mini import checks
 from crl_mini.__main__ import Parser
+from crl_mini.agents import AGENTS
+from crl_mini.critic import paired
 from crl_mini.envs.tabletop import HAND, OBJECT
+from crl_mini.measure.planning import best_of, uniform
 from crl_mini.runs.files import record
-from crl_mini.runs.run import due, restored, start
+from crl_mini.runs.run import Run, due, restored, start
 
 NEAR, MOVED, WALL = 0.03, 0.05, 0.06  # metres
+ROWS, PROPOSALS, SEED = 4000, 16, 40_000
+KEY = jax.random.key(SEED)
 
 
 def milestones(states: Float[np.ndarray, "N T1 7"]) -> dict[str, np.ndarray]:
@@ -63,27 +76,52 @@ def rows_of(folder: Path) -> Iterator[dict]:
             first = last
 
 
+def climbs_of(run: Run, agent) -> Iterator[dict]:
+    """A row for each kind of goals; none for an agent without a contrastive critic."""
+    critic = getattr(agent, "critic", None)
+    if not hasattr(critic, "psi"):
+        return
+    batch = start(run, resume=True)[2].sample(KEY, ROWS, agent.config.gamma)
+    with closing(run.env.make(ROWS)) as env:
+        task = env.reset(seed=SEED)[0]["desired_goal"]
+    goals = {
+        "futures": batch.g,
+        "futures of other rows": jnp.roll(batch.g, 1, axis=0),
+        "the task's": jnp.float32(task),
+    }
+    propose = uniform(batch.a.shape[-1], PROPOSALS)
+    about = {"task": run.env.name, "agent": run.agent, "seed": run.seed}
+    for name, g in goals.items():
+        mode = agent.act(batch.s, g, key=KEY, greedy=True)
+        best = best_of(critic, batch.s, g, propose(batch.s, g, KEY))
+        f = [critic(batch.s, a, g, pairs=paired) for a in (best, mode)]
+        yield about | {"goals": name, "better": float((f[0] > f[1]).mean())}
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = Parser(prog="tapes.py", description=__doc__.splitlines()[0])
     about = "folders of finished runs on BinPick, from states"
     parser.add_argument("runs", nargs="+", type=Path, help=about)
-    parser.add_argument("--out", type=Path, help="folder for tapes.csv and .json")
+    parser.add_argument("--out", type=Path, help="folder for the tables")
     args = parser.parse_args(argv)
     begun = time.perf_counter()
     try:
         folders = tqdm(args.runs, unit="run", leave=False)
         rows = [row for folder in folders for row in rows_of(folder)]
+        climbs = [row for folder in args.runs for row in climbs_of(*restored(folder))]
     except (ValueError, OSError) as problem:
         parser.error(str(problem))
-    for row in rows:
+    for row in [*rows, *climbs]:
         print(row)
     if args.out:
         command = " ".join(["python benchmarks/tapes.py", *map(str, args.runs)])
         minutes = round((time.perf_counter() - begun) / 60, 1)
-        record(args.out, "tapes", rows, {"command": command, "minutes": minutes})
+        for name, mine in (("tapes", rows), ("climbs", climbs)):
+            record(args.out, name, mine, {"command": command, "minutes": minutes})
     return 0
 
 
 if __name__ == "__main__":
+    AGENTS |= PARTS
     sys.exit(main())

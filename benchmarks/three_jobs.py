@@ -8,8 +8,7 @@ For each given agent, on episodes that it never saw:
 * future reward: rank correlation of f with the steps of a scripted expert to its goal;
 * detour: largest rise of the distance to the goal along the expert's film, relative to
   the first distance, in pixels, in the hand's position and in the representation;
-* acting without the actor: success of the best of some actions under f;
-* climb: how often one of some uniform actions has a higher f than the actor's mode.
+* acting without the actor: success of the best of some actions under f.
 
 Controls are the same networks without training. For agents without a contrastive critic
 only the tower is measured, from pixels. Whole episodes are held out.
@@ -190,23 +189,6 @@ def acted(run: Run, agent, n: int) -> Iterator[dict]:
         yield {"measure": "success", "of": name} | value
 
 
-def climbed(agent, films: Films) -> Iterator[dict]:
-    """How often f likes the best of some uniform actions more than the actor's mode."""
-    propose, key = planning.uniform(4, CANDIDATES), jax.random.key(SEED)
-
-    @jax.jit
-    def beaten(s, g):
-        best = planning.best_of(agent.critic, s, g, propose(s, g, key))
-        mode = agent.act(s, g, key=key, greedy=True)
-        f = [agent.critic(s, a, g, pairs=paired) for a in (best, mode)]
-        return f[0] > f[1]
-
-    which = films.of(beaten, films.seen, films.goal_at_each_step)[..., 0]
-    before = np.arange(which.shape[1]) < films.until[:, None]
-    of = f"best of {CANDIDATES} uniform"
-    yield {"measure": "above the mode", "of": of, "value": which[before].mean()}
-
-
 def planner(run: Run, agent, propose: Callable) -> Callable:
     """The best of the proposed actions under f, for the environments of the run."""
     policy = planning.planner(agent.critic, propose)
@@ -231,7 +213,7 @@ def rows_of(name: str, args: Namespace) -> list[dict]:
         measured = [*probed(one, films)]
         if hasattr(getattr(one, "critic", None), "psi"):
             measured += [*retrieved(run, one, args.play), *followed(one, films)]
-            measured += [*detours(one, films), *climbed(one, films)]
+            measured += [*detours(one, films)]
             if training == "trained":
                 measured += [*acted(run, one, args.films)]
         extra = {"seed": run.seed, "training": training}

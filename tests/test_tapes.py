@@ -3,7 +3,9 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -65,7 +67,39 @@ def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
     for name, x in expected.items():
         assert rows[2][name] == x.mean()
     assert sum(row["moved"] for row in rows) * 4 == tapes.milestones(own)["moved"].sum()
+    climbs, _ = results.read(str(tmp_path / "climbs.csv"))
+    assert [r["goals"] for r in climbs][-1] == "the task's"
     assert json.loads((tmp_path / "tapes.json").read_text())["versions"]
+
+
+def test_how_often_a_random_action_is_better(runs):
+    """f is the first entry of the action: an actor at 1/2 loses 1 of 4 draws."""
+    run = runs[0]
+
+    class Known:
+        """A critic and an actor of which everything is known."""
+
+        config = SimpleNamespace(gamma=0.9)
+        see = staticmethod(lambda s, g: (s, g))
+        psi = phi = staticmethod(lambda *x: x[-1])
+        logits = staticmethod(lambda phi, psi, *, pairs: phi[..., 0])
+        takes = 0.5
+
+        def __call__(self, s, a, g, *, pairs):
+            return a[:, 0]
+
+        def act(self, s, g, *, key, greedy):
+            assert greedy
+            return jnp.full((len(s), 4), self.takes)
+
+    Known.critic = Known()
+    expected = {0.5: 1 - 0.75**tapes.PROPOSALS, 0.9: 1 - 0.95**tapes.PROPOSALS, 1: 0}
+    for Known.takes, share in expected.items():
+        rows = list(tapes.climbs_of(run, Known.critic))
+        assert len(rows) == 3
+        for row in rows:
+            assert row["better"] == pytest.approx(share, abs=0.02)
+    assert not list(tapes.climbs_of(run, SimpleNamespace(actor=None)))
 
 
 @pytest.mark.parametrize(
