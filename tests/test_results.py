@@ -75,7 +75,7 @@ SHOWN = [
     ("Push", "play, 1,000 episodes"),
     ("Reach", "own, 25,600 steps"),
     ("Push", "own, 300,800 steps"),
-    ("BinPick", "own, 160,000 steps"),
+    ("BinPick", "own, 403,200 steps"),
 ]
 
 
