@@ -94,10 +94,11 @@ def test_searching_learns_as_c_learning_does():
 
 @pytest.mark.parametrize("greedy", [False, True])
 def test_searching_acts_by_the_best_of_its_proposals(greedy):
-    agent, batch, key = create("searching"), batch_of(256), jax.random.key(3)
+    batch, key = batch_of(256), jax.random.key(3)
+    agent, plain = (create(k).update(batch)[0] for k in ("searching", "c_learning"))
     a = agent.act(batch.s, batch.g, key=key, greedy=greedy)
     own, others = jax.random.split(key)
-    actor = create("c_learning").act(batch.s, batch.g, key=own, greedy=greedy)
+    actor = plain.act(batch.s, batch.g, key=own, greedy=greedy)
     few = jax.random.uniform(others, (256, parts.PROPOSALS - 1, 2), minval=-1)
     proposals = jnp.concatenate([actor[:, None], few], 1)
     f = [
