@@ -24,8 +24,7 @@ def test_milestones_of_made_episodes():
     states[..., 4:] = -0.1, 0.0, 0.02  # the block
     states[1, 1, :3] = -0.1, 0.0, 0.045  # 2.5 cm above it
     states[2, 2, 4] -= 0.06  # pushed, away from the wall
-    states[3, 1:, 6] = 0.07  # lifted by 5 cm, and so not moved by more
-    states[3, 1, 6] = 0.0701
+    states[3, 1, 6] = 0.08  # lifted by 6 cm
     states[4, :, 4] *= -1  # it lies on the other side from the start
     states[4, 2, 4] = -0.1
     passed = tapes.milestones(states)
