@@ -2,7 +2,7 @@
 
 Two leave out one part of C-learning with NCE, and keep the rest:
 
-* ``one_critic`` has one critic, not two;
+* ``one_critic`` has one critic, not two (the setting ``critics=1``);
 * ``without_td`` learns from whole futures only, not from one step and its own guess;
 * ``--agent c_learning`` as it is leaves out the whole futures.
 
@@ -37,26 +37,12 @@ from crl_mini.measure.planning import best_of, uniform
 PROPOSALS = 16
 
 
-class Single(TwinCritic):
-    """One critic, which answers as two do."""
-
-    count = 1
-
-
 def futures_only(critic: TwinCritic, features, weights, config):
     """`critic_loss` without temporal differences; it returns the same things."""
     _, (reached, random, psi) = critic_loss(critic, features, weights, config)
     phi = critic.phi(features.s, features.a)
     loss = nce_loss(critic.both(phi, psi, pairs=paired), random)
     return loss, (reached, random, psi)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class OneCritic(CLearning):
-    """C-learning with NCE and one critic."""
-
-    critic_class = Single
 
 
 @jax.tree_util.register_dataclass
@@ -86,15 +72,15 @@ class Searching(CLearning):
         return CLearning(*parts).weights(batch, key=key)
 
 
-def of(agent: type) -> Recipe:
-    """The recipe of C-learning with NCE for another agent."""
-    everywhere = RECIPE.tuned | {"all": RECIPE.tuned["all"] | {"nce": True}}
-    return RECIPE._replace(agent=agent, tuned=everywhere)
+def of(agent: type, **settings) -> Recipe:
+    """The recipe of C-learning with NCE for another agent, or with other settings."""
+    everywhere = RECIPE.tuned["all"] | {"nce": True, **settings}
+    return RECIPE._replace(agent=agent, tuned=RECIPE.tuned | {"all": everywhere})
 
 
 #: Name -> recipe, as in `AGENTS`.
 PARTS = {
-    "one_critic": of(OneCritic),
+    "one_critic": of(CLearning, critics=1),
     "without_td": of(WithoutTD),
     "searching": of(Searching),
 }

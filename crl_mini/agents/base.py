@@ -111,6 +111,11 @@ class CriticConfig(Config):
         checks.at_least("entropy", self.entropy, 0)
         checks.share("bc", self.bc)
 
+    @property
+    def critic(self) -> dict:
+        """Arguments of the critic."""
+        return self.network | {"energy": self.energy, "repr_dim": self.repr_dim}
+
 
 class Recipe(NamedTuple):
     """What training must know about an agent; each agent's file ends with its own."""

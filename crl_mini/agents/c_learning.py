@@ -37,10 +37,18 @@ class CLearningConfig(CriticConfig):
     """Share of the new critic that the target critic takes over in each step."""
     nce: bool = False
     """Add the contrastive loss on whole futures: NCE + C-learning."""
+    critics: int = 2
+    """Critics that are trained; the smallest of their logits counts."""
 
     def __post_init__(self):
         super().__post_init__()
         checks.inside("tau", self.tau, 0, 1)
+        checks.at_least("critics", self.critics, 1)
+
+    @property
+    def critic(self) -> dict:
+        """Arguments of the critic."""
+        return super().critic | {"critics": self.critics}
 
 
 def bootstrap_weights(logits: Float[Array, " B"]) -> Float[Array, " B"]:
@@ -79,19 +87,23 @@ def nce_loss(
 
 
 class TwinCritic(Seeing):
-    """Two critics in one; their representations are (B, 2, D), their logit the smaller.
+    """K critics in one, 2 as a rule: representations (B, K, D), the smallest logit.
 
-    It answers as `Critic` does. Both look at pictures through one tower.
+    It answers as `Critic` does. All look at pictures through one tower.
     """
 
-    count = 2
-
     def __init__(
-        self, observation: Spec, action: Spec, goal: Spec | None = None, **settings
+        self,
+        observation: Spec,
+        action: Spec,
+        goal: Spec | None = None,
+        *,
+        critics: int = 2,
+        **settings,
     ):
         super().__init__(observation, goal, settings["tower"], rngs=settings["rngs"])
         specs = (self.observation, action, self.goal)
-        self.critics = nnx.data([Critic(*specs, **settings) for _ in range(self.count)])
+        self.critics = nnx.data([Critic(*specs, **settings) for _ in range(critics)])
         self.action = action
 
     def phi(self, s: Float[Array, "B F"], a) -> Float[Array, "B K D"]:
@@ -109,7 +121,7 @@ class TwinCritic(Seeing):
         return jnp.stack(of, axis=-1)
 
     def logits(self, phi, psi, *, pairs=pairwise):
-        """The smaller logit of the two."""
+        """The smallest logit of all critics."""
         return self.both(phi, psi, pairs=pairs).min(-1)
 
     __call__ = Critic.__call__
@@ -123,7 +135,7 @@ def critic_loss(
 ):
     """Loss of a batch of features; random goals are those of the row before.
 
-    Returns the loss and (reached (B, 2), random (B, 2), psi (B, 2, D)).
+    Returns the loss and (reached (B, K), random (B, K), psi (B, K, D)).
 
     Source: Eysenbach et al. (2021), Alg. 1; Eysenbach et al. (2022), released code.
     """

@@ -134,8 +134,7 @@ class CRL(Agent):
     ) -> "CRL":
         """New networks; `create` calls this with the specs of spaces."""
         key, for_critic, for_actor = jax.random.split(key, 3)
-        sizes = config.network | {"energy": config.energy, "repr_dim": config.repr_dim}
-        rngs = nnx.Rngs(for_critic)
+        rngs, sizes = nnx.Rngs(for_critic), config.critic
         critic = cls.critic_class(observation, action, goal, rngs=rngs, **sizes)
         actor = None
         if not action.n:
