@@ -46,7 +46,7 @@ def gradient_of_critic(agent, batch):
 
 def same(one, other):
     for x, y in zip(*map(jax.tree.leaves, (one, other)), strict=True):
-        np.testing.assert_allclose(x, y, atol=2e-6)
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6)
 
 
 def test_without_td_learns_from_futures_and_others_only():
@@ -72,8 +72,8 @@ def test_it_learns_as_c_learning_does(name):
     updated, metrics = one.update(batch)
     expected, same_metrics = two.update(batch)
     assert type(updated) is type(one)
-    same(updated.actor, expected.actor)
-    same((updated.critic, metrics), (expected.critic, same_metrics))
+    gradients = [optax.tree.get(a.optimizer, "mu") for a in (updated, expected)]
+    same((gradients[0], metrics), (gradients[1], same_metrics))
 
 
 @pytest.mark.parametrize("greedy", [False, True])
