@@ -1,4 +1,4 @@
-"""Which part of C-learning with NCE counts? The command line, with four more agents.
+"""Which part of C-learning with NCE counts? The command line, with three more agents.
 
 Two leave out one part of C-learning with NCE, and keep the rest:
 
@@ -6,11 +6,8 @@ Two leave out one part of C-learning with NCE, and keep the rest:
 * ``without_td`` learns from whole futures only, not from one step and its own guess;
 * ``--agent c_learning`` as it is leaves out the whole futures.
 
-Two others act by their critic, and learn as C-learning with NCE does:
-
-* ``searching`` takes the best of its actor's action and 15 uniform ones;
-* ``halves`` does so in every second episode that it collects; in the others, and in
-  tests, its actor acts. It has one critic.
+The third, ``searching``, acts greedily: of its actor's action and 15 uniform ones it
+takes the one that its critic likes best. It learns as C-learning with NCE does.
 
 The files of a run are those of any other.
 
@@ -75,22 +72,6 @@ class Searching(CLearning):
         return CLearning(*parts).weights(batch, key=key)
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Halves(Searching):
-    """C-learning with NCE whose critic acts in every second row of a batch of draws."""
-
-    @partial(jax.jit, static_argnames="greedy")
-    def act(self, s, g, *, key, greedy: bool = False):
-        """The actor's mode if `greedy`; else even rows search, and odd ones do not."""
-        own, others = jax.random.split(key)
-        a = CLearning.act(self, s, g, key=own, greedy=greedy)
-        if greedy:
-            return a
-        searched = Searching.act(self, s, g, key=others)
-        return jnp.where(jnp.arange(len(a))[:, None] % 2 == 0, searched, a)
-
-
 def of(agent: type, **settings) -> Recipe:
     """The recipe of C-learning with NCE for another agent, or with other settings."""
     everywhere = RECIPE.tuned["all"] | {"nce": True, **settings}
@@ -102,7 +83,6 @@ PARTS = {
     "one_critic": of(CLearning, critics=1),
     "without_td": of(WithoutTD),
     "searching": of(Searching),
-    "halves": of(Halves, critics=1),
 }
 
 if __name__ == "__main__":

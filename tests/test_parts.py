@@ -66,9 +66,8 @@ def test_without_td_learns_from_futures_and_others_only():
     same(agent.update(batch)[0].critic, agent.update(far)[0].critic)
 
 
-@pytest.mark.parametrize("name", ["searching", "halves"])
-def test_it_learns_as_c_learning_does(name):
-    one, two, batch = create(name), create("c_learning"), batch_of()
+def test_searching_learns_as_c_learning_does():
+    one, two, batch = create("searching"), create("c_learning"), batch_of()
     updated, metrics = one.update(batch)
     expected, same_metrics = two.update(batch)
     assert type(updated) is type(one)
@@ -94,17 +93,6 @@ def test_searching_acts_by_the_best_of_its_proposals(greedy):
     assert 0 < (best == 0).mean() < 0.5  # now and then it is the actor's
 
 
-def test_halves_acts_by_its_critic_in_every_second_episode_only():
-    batch, key = batch_of(), jax.random.key(3)
-    agent, searching, plain = map(create, ("halves", "searching", "c_learning"))
-    mode = agent.act(batch.s, batch.g, key=key, greedy=True)
-    given = batch.s, batch.g
-    same(mode, plain.act(*given, key=key, greedy=True))
-    a, (own, others) = agent.act(*given, key=key), jax.random.split(key)
-    np.testing.assert_array_equal(a[1::2], plain.act(*given, key=own)[1::2])
-    np.testing.assert_array_equal(a[::2], searching.act(*given, key=others)[::2])
-
-
 @pytest.mark.parametrize("name", parts.PARTS)
 def test_the_command_trains_it_and_reads_it_again(name, tmp_path):
     words = ["train", "--agent", name, "--task", "Reach", "--preset", "smoke"]
@@ -113,5 +101,5 @@ def test_the_command_trains_it_and_reads_it_again(name, tmp_path):
     run, agent = restored(tmp_path / "run")
     assert type(agent) is parts.PARTS[name].agent
     assert run.config.nce
-    assert run.config.critics == (1 if name in ("one_critic", "halves") else 2)
+    assert run.config.critics == (1 if name == "one_critic" else 2)
     assert agent.step == 4
