@@ -17,7 +17,7 @@ from test_widgets import data, drag, mount, state_of  # noqa: F401
 from crl_mini.envs.tabletop import OPEN, REST, TASKS, TabletopVector
 from crl_mini.measure import planning
 from crl_mini.runs import zoo
-from crl_mini.runs.run import Run
+from crl_mini.runs.run import Run, of_config
 from crl_mini.widgets import RobotLab
 from crl_mini.widgets.robot_lab import widget as lab
 
@@ -26,14 +26,33 @@ sys.path.insert(0, str(BENCHMARKS))
 import robot_lab  # noqa: E402
 
 PIXELS, STATES = "binpick-pixels-crl", "binpick-state-crl"
-SCRATCH = "binpick-state-c-learning-own"  # its critic has two heads
+SCRATCH = "binpick-state-c-learning-own"
+TWINS = "twins"  # no agent of the zoo: two critics
 LOADED = ("mujoco.js", "mujoco.wasm", "tasks", PIXELS, STATES)
 
 
 @pytest.fixture(scope="module")
-def page_of_numbers(tmp_path_factory):
+def twins():
+    """An untrained agent with two critics, and its run."""
+    config = json.loads((zoo.FOLDER / f"{SCRATCH}.json").read_text())["config"]
+    config["settings"]["critics"] = 2
+    run = of_config(config, zoo.FOLDER)
+    return run, run.fresh()
+
+
+@pytest.fixture(scope="module")
+def page_of_numbers(tmp_path_factory, twins):
     """The widget's script in node, with a few of the parts."""
-    return robot_lab.Node(tmp_path_factory.mktemp("lab"), (*LOADED, SCRATCH))
+    node = robot_lab.Node(tmp_path_factory.mktemp("lab"), (*LOADED, SCRATCH))
+    (node.folder / TWINS).write_bytes(lab.packed(*twins))
+    return node
+
+
+@pytest.fixture
+def known(twins, monkeypatch):
+    """The zoo knows the twins, too."""
+    load = zoo.load
+    monkeypatch.setattr(zoo, "load", lambda x: twins if x == TWINS else load(x))
 
 
 # ---------------------------------------------------------------- the numbers, in node
@@ -55,7 +74,8 @@ def test_physics_is_that_of_python(page_of_numbers, task, monkeypatch):
     assert found["hand, seeds above 1 mm"] <= 2  # a contact decides, now and then
 
 
-@pytest.mark.parametrize("name", [PIXELS, STATES, SCRATCH])
+@pytest.mark.parametrize("name", [PIXELS, STATES, SCRATCH, TWINS])
+@pytest.mark.usefixtures("known")
 def test_networks_are_those_of_python(page_of_numbers, name):
     found = robot_lab.networks(page_of_numbers, name)
     for key in ("action", "phi", "psi", "f"):
@@ -76,7 +96,8 @@ def test_weights_survive_shipping(bits, monkeypatch):
     assert abs(values - x).max() > 0
 
 
-@pytest.mark.parametrize("judge", [STATES, SCRATCH])
+@pytest.mark.parametrize("judge", [STATES, SCRATCH, TWINS])
+@pytest.mark.usefixtures("known")
 def test_greedy_takes_the_action_that_python_takes(page_of_numbers, judge):
     run, agent = zoo.load(judge)
     critic = lab.rounded(agent.critic)
