@@ -1,4 +1,4 @@
-"""What did an agent from scratch find, and when? And does its actor climb its critic?
+"""What did an agent from scratch find, and when? Does its actor climb its critic?
 
 tapes.csv: each row is about the episodes that a run on BinPick collected between two
 tests:
@@ -11,6 +11,13 @@ tests:
 climbs.csv, for a contrastive critic: how often it likes the best of 16 uniform actions
 more than its actor's mode, `better`, in states of the tape, for three kinds of goals.
 
+stands.csv: 200 goals of the task for each way of acting with what a run has learned.
+`held` is the share that ends well; of all 200,
+
+* `stands`: does not, and the hand stood still for the last 20 steps;
+* `high`: does not, and the block ends above the table, in the hand or on the wall;
+* `both`: the two of them.
+
     python benchmarks/tapes.py runs/one runs/other --out results
 """
 
@@ -18,6 +25,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -31,13 +39,16 @@ from crl_mini import checks
 from crl_mini.__main__ import Parser
 from crl_mini.agents import AGENTS
 from crl_mini.critic import paired
-from crl_mini.envs.tabletop import HAND, OBJECT
-from crl_mini.measure.planning import best_of, uniform
+from crl_mini.envs.tabletop import HAND, OBJECT, REST
+from crl_mini.measure.planning import best_of, planner, uniform
+from crl_mini.measure.statistics import wilson
 from crl_mini.runs.files import record
 from crl_mini.runs.run import Run, due, restored, start
 
 NEAR, MOVED, WALL = 0.03, 0.05, 0.06  # metres
 ROWS, PROPOSALS, SEED = 4000, 16, 40_000
+GOALS, NOISE, MANY = 200, 0.3, 64  # of a way of acting
+STILL, LAST = 0.002, 20  # metres in a step, steps
 KEY = jax.random.key(SEED)
 
 
@@ -98,6 +109,35 @@ def climbs_of(run: Run, agent) -> Iterator[dict]:
         yield about | {"goals": name, "better": float((f[0] > f[1]).mean())}
 
 
+def stands(states: Float[np.ndarray, "N T1 7"]) -> np.ndarray:
+    """In which of N episodes did the hand stand still at the end? (N,)."""
+    steps = np.diff(states[:, -LAST - 1 :, HAND], axis=1)
+    return (np.linalg.norm(steps, axis=-1) < STILL).all(1)
+
+
+def stands_of(run: Run, agent) -> Iterator[dict]:
+    """A row for each way of acting; greedily only with a contrastive critic."""
+    shaken = replace(agent, config=replace(agent.config, exploration=NOISE))
+    plain = replace(agent, config=replace(agent.config, exploration=0.0))
+    ways = {
+        "mode": run.policy(agent, "mode"),
+        f"mode, noise {NOISE}": run.policy(shaken, "drawn"),
+        "drawn": run.policy(plain, "drawn"),
+    }
+    if hasattr(critic := getattr(agent, "critic", None), "psi"):
+        ways[f"best of {MANY} uniform"] = planner(critic, uniform(4, MANY))
+    about = {"task": run.env.name, "agent": run.agent, "seed": run.seed}
+    for name, policy in ways.items():
+        seen = run.env.episodes(policy, GOALS, seed=SEED)
+        failed, states = ~seen.at_end, np.asarray(seen.observations)
+        still, high = stands(states), states[:, -1, OBJECT][:, 2] > 2 * REST
+        low, top = wilson(int(seen.at_end.sum()), GOALS)
+        held = {"held": float(seen.at_end.mean()), "low": low, "top": top}
+        kinds = {"stands": still, "high": high, "both": still & high}
+        shares = {k: float((failed & x).mean()) for k, x in kinds.items()}
+        yield about | {"acts": name} | held | shares
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = Parser(prog="tapes.py", description=__doc__.splitlines()[0])
@@ -109,15 +149,17 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folders = tqdm(args.runs, unit="run", leave=False)
         rows = [row for folder in folders for row in rows_of(folder)]
-        climbs = [row for folder in args.runs for row in climbs_of(*restored(folder))]
+        agents = [restored(folder) for folder in args.runs]
+        climbs = [row for run, agent in agents for row in climbs_of(run, agent)]
+        ways = [row for run, agent in agents for row in stands_of(run, agent)]
     except (ValueError, OSError) as problem:
         parser.error(str(problem))
-    for row in [*rows, *climbs]:
+    for row in [*rows, *climbs, *ways]:
         print(row)
     if args.out:
         command = " ".join(["python benchmarks/tapes.py", *map(str, args.runs)])
         minutes = round((time.perf_counter() - begun) / 60, 1)
-        for name, mine in (("tapes", rows), ("climbs", climbs)):
+        for name, mine in (("tapes", rows), ("climbs", climbs), ("stands", ways)):
             record(args.out, name, mine, {"command": command, "minutes": minutes})
     return 0
 

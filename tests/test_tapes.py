@@ -69,6 +69,8 @@ def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
     climbs, _ = results.read(str(tmp_path / "climbs.csv"))
     assert [r["goals"] for r in climbs][-1] == "the task's"
     assert json.loads((tmp_path / "tapes.json").read_text())["versions"]
+    ways, _ = results.read(str(tmp_path / "stands.csv"))
+    assert len({r["acts"] for r in ways}) == len(ways) == 4
 
 
 def test_how_often_a_random_action_is_better(runs):
@@ -99,6 +101,56 @@ def test_how_often_a_random_action_is_better(runs):
         for row in rows:
             assert row["better"] == pytest.approx(share, abs=0.02)
     assert not list(tapes.climbs_of(run, SimpleNamespace(actor=None)))
+
+
+def test_hands_that_stand_still():
+    """Four hands: one moves once, long ago; one in its last steps; one always a bit."""
+    states = np.zeros((4, 60, 7))
+    states[1, 39:, 0] = 0.1  # the last 20 steps begin at moment 39
+    states[2, 40:, 0] = 0.1
+    states[3, :, 0] = 0.0019 * np.arange(60)
+    assert tapes.stands(states).tolist() == [True, True, False, True]
+    states[3] *= 1.1
+    assert not tapes.stands(states)[3]
+
+
+def test_ways_of_acting_are_counted(runs, monkeypatch):
+    """Episodes are made: four of four kinds, and the same for each way."""
+    states = np.zeros((4, 60, 7))
+    states[..., 6] = 0.02
+    states[1, -1, 6] = 0.08  # high, and still
+    states[2, -1, :3] = 0.1  # it moves
+    seen = SimpleNamespace(observations=states, at_end=np.array([1, 0, 0, 0], bool))
+    given = []
+
+    def episodes(self, policy, n, *, seed):
+        s, g = jnp.zeros((64, 7)), jnp.zeros((64, 7))
+        given.append(policy(s, g, tapes.KEY))
+        return seen
+
+    run, agent = tapes.restored(runs[0].out)
+    monkeypatch.setattr(type(run.env), "episodes", episodes)
+    monkeypatch.setattr(tapes, "GOALS", 4)
+    rows = list(tapes.stands_of(run, agent))
+    assert [r["acts"] for r in rows] == [
+        "mode",
+        "mode, noise 0.3",
+        "drawn",
+        "best of 64 uniform",
+    ]
+    for row in rows:
+        assert (row["held"], row["stands"], row["high"], row["both"]) == (
+            0.25,
+            0.5,
+            0.25,
+            0.25,
+        )
+        assert 0 < row["low"] < 0.25 < row["top"] < 1
+    mode, noisy, drawn, best = (np.asarray(a) for a in given)
+    assert (mode == mode[0]).all()  # equal states, equal goals: one action
+    assert abs((noisy - mode).std() - 0.3) < 0.06
+    for a in (drawn, best):
+        assert (a.std(0) > 0.1).all()
 
 
 @pytest.mark.parametrize(
