@@ -37,6 +37,7 @@ from tqdm import tqdm
 
 from crl_mini import checks
 from crl_mini.__main__ import Parser
+from crl_mini.actor import Actor
 from crl_mini.agents import AGENTS
 from crl_mini.critic import paired
 from crl_mini.envs.tabletop import HAND, OBJECT, REST
@@ -116,14 +117,15 @@ def stands(states: Float[np.ndarray, "N T1 7"]) -> np.ndarray:
 
 
 def stands_of(run: Run, agent) -> Iterator[dict]:
-    """A row for each way of acting; greedily only with a contrastive critic."""
+    """A row for each way of acting; drawn and greedy ones where there are any."""
     shaken = replace(agent, config=replace(agent.config, exploration=NOISE))
     plain = replace(agent, config=replace(agent.config, exploration=0.0))
     ways = {
         "mode": run.policy(agent, "mode"),
         f"mode, noise {NOISE}": run.policy(shaken, "drawn"),
-        "drawn": run.policy(plain, "drawn"),
     }
+    if isinstance(agent.actor, Actor):  # the actor of TD3 has nothing to draw from
+        ways["drawn"] = run.policy(plain, "drawn")
     if hasattr(critic := getattr(agent, "critic", None), "psi"):
         ways[f"best of {MANY} uniform"] = planner(critic, uniform(4, MANY))
     about = {"task": run.env.name, "agent": run.agent, "seed": run.seed}

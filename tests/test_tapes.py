@@ -151,6 +151,11 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
     assert abs((noisy - mode).std() - 0.3) < 0.06
     for a in (drawn, best):
         assert (a.std(0) > 0.1).all()
+    one = Run("BinPick", "smoke", 0, runs[0].out, "td3_her")  # nothing to draw from
+    assert [r["acts"] for r in tapes.stands_of(one, one.fresh())] == [
+        "mode",
+        "mode, noise 0.3",
+    ]
 
 
 @pytest.mark.parametrize(
