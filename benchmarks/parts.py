@@ -15,11 +15,11 @@ The files of a run are those of any other.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
@@ -32,7 +32,7 @@ from crl_mini.agents.c_learning import (
     nce_loss,
 )
 from crl_mini.critic import paired
-from crl_mini.measure.planning import best_of, uniform
+from crl_mini.measure.planning import best_of, joined, uniform
 
 PROPOSALS = 16
 
@@ -53,6 +53,15 @@ class WithoutTD(CLearning):
     critic_loss = staticmethod(futures_only)
 
 
+def searched(act: Callable, size: int) -> Callable:
+    """Propose ``act(s, g, key=key)``, and ``PROPOSALS - 1`` uniform actions."""
+
+    def own(s, g, key):
+        return act(s, g, key=key)[:, None]
+
+    return joined(own, uniform(size, PROPOSALS - 1))
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Searching(CLearning):
@@ -61,10 +70,9 @@ class Searching(CLearning):
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key, greedy: bool = False):
         """The best of `PROPOSALS` actions: the actor's, and uniform ones."""
-        own, others = jax.random.split(key)
-        a = CLearning.act(self, s, g, key=own, greedy=greedy)
-        few = uniform(a.shape[-1], PROPOSALS - 1)(s, g, others)
-        return best_of(self.critic, s, g, jnp.concatenate([a[:, None], few], 1))
+        actor = partial(CLearning.act, self, greedy=greedy)
+        propose = searched(actor, self.actor.action.size)
+        return best_of(self.critic, s, g, propose(s, g, key))
 
     def weights(self, batch, *, key):
         """As in C-learning: the next action is the actor's."""

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from parts import PARTS
+from parts import PARTS, PROPOSALS, searched
 from tqdm import tqdm
 
 from crl_mini import checks
@@ -47,7 +47,7 @@ from crl_mini.runs.files import record
 from crl_mini.runs.run import Run, due, restored, start
 
 NEAR, MOVED, WALL = 0.03, 0.05, 0.06  # metres
-ROWS, PROPOSALS, SEED = 4000, 16, 40_000
+ROWS, SEED = 4000, 40_000
 GOALS, NOISE, MANY = 200, 0.3, 64  # of a way of acting
 STILL, LAST = 0.002, 20  # metres in a step, steps
 KEY = jax.random.key(SEED)
@@ -128,6 +128,8 @@ def stands_of(run: Run, agent) -> Iterator[dict]:
         ways["drawn"] = run.policy(plain, "drawn")
     if hasattr(critic := getattr(agent, "critic", None), "psi"):
         ways[f"best of {MANY} uniform"] = planner(critic, uniform(4, MANY))
+        own = searched(plain.act, 4)
+        ways[f"best of a drawn and {PROPOSALS - 1} uniform"] = planner(critic, own)
     about = {"task": run.env.name, "agent": run.agent, "seed": run.seed}
     for name, policy in ways.items():
         seen = run.env.episodes(policy, GOALS, seed=SEED)

@@ -59,6 +59,18 @@ def test_proposals_have_their_distributions():
     assert (many[:, 0] != many[:, 1]).all()
 
 
+def test_joined_proposals_stand_beside_each_other_with_keys_of_their_own():
+    one, two = planning.uniform(2, 3), planning.sampled(ACTOR, 2)
+    key = jax.random.key(5)
+    both = planning.joined(one, two, one)(S, G, key)
+    keys = jax.random.split(key, 3)
+    for first, last, part, k in ((0, 3, one, 0), (3, 5, two, 1), (5, 8, one, 2)):
+        np.testing.assert_array_equal(both[:, first:last], part(S, G, keys[k]))
+    assert (both[:, :3] != both[:, 5:]).all()
+    with pytest.raises(ValueError, match="number of proposals must be at least 1"):
+        planning.joined()
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 3)])
 def test_replayed_actions_are_those_of_the_nearest_observations(shape):
     seen = RNG.integers(0, 256, (50, *shape)).astype(np.uint8)  # pictures, too

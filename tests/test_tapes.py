@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crl_mini.critic import paired
 from crl_mini.runs import results
 from crl_mini.runs.run import Run
 
@@ -70,7 +71,7 @@ def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
     assert [r["goals"] for r in climbs][-1] == "the task's"
     assert json.loads((tmp_path / "tapes.json").read_text())["versions"]
     ways, _ = results.read(str(tmp_path / "stands.csv"))
-    assert len({r["acts"] for r in ways}) == len(ways) == 4
+    assert len({r["acts"] for r in ways}) == len(ways) == 5
 
 
 def test_how_often_a_random_action_is_better(runs):
@@ -137,6 +138,7 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
         "mode, noise 0.3",
         "drawn",
         "best of 64 uniform",
+        "best of a drawn and 15 uniform",
     ]
     for row in rows:
         assert (row["held"], row["stands"], row["high"], row["both"]) == (
@@ -146,11 +148,15 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
             0.25,
         )
         assert 0 < row["low"] < 0.25 < row["top"] < 1
-    mode, noisy, drawn, best = (np.asarray(a) for a in given)
+    mode, noisy, drawn, best, few = (np.asarray(a) for a in given)
     assert (mode == mode[0]).all()  # equal states, equal goals: one action
     assert abs((noisy - mode).std() - 0.3) < 0.06
-    for a in (drawn, best):
+    for a in (drawn, best, few):
         assert (a.std(0) > 0.1).all()
+    s, g = jnp.zeros((64, 7)), jnp.zeros((64, 7))
+    many = map(jnp.asarray, (drawn, few, best))
+    f = [agent.critic(s, a, g, pairs=paired).mean() for a in many]
+    assert f[0] < f[1] < f[2]  # the more choice, the better to the critic
     one = Run("BinPick", "smoke", 0, runs[0].out, "td3_her")  # nothing to draw from
     assert [r["acts"] for r in tapes.stands_of(one, one.fresh())] == [
         "mode",

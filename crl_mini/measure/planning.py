@@ -75,6 +75,18 @@ def sampled(actor, n: int) -> Callable:
     return propose
 
 
+def joined(*proposals: Callable) -> Callable:
+    """Propose what each of several proposals does, with a key for each of them."""
+    checks.at_least("the number of proposals", len(proposals), 1)
+
+    def propose(s, g, key):
+        keys = jax.random.split(key, len(proposals))
+        parts = zip(proposals, keys, strict=True)
+        return jnp.concatenate([one(s, g, k) for one, k in parts], 1)
+
+    return propose
+
+
 def replayed(
     observations: Shaped[np.ndarray, "N ..."],
     actions: Float[np.ndarray, "M A"],
