@@ -116,7 +116,13 @@ class Patch(nnx.Module):
         return self.norms[-1](self.dense[-1](x.reshape(len(x), -1)))
 
 
-TOWERS = {"conv": Conv, "patch": Patch}
+class Narrow(Patch):
+    """The patch tower with half of the channels: a third of its products."""
+
+    layers = ((16, 4), (32, 2), (64, 2))
+
+
+TOWERS = {"conv": Conv, "patch": Patch, "narrow": Narrow}
 
 
 class Seeing(nnx.Module):

@@ -152,7 +152,7 @@ def packed(run: Run, agent) -> bytes:
     checks.one_of("task of the agent", task, TASKS)
     checks.one_of("agent", run.agent, ACTORS)
     eyes = run.obs == "pixels"
-    checks.one_of("tower", run.config.tower if eyes else "patch", ("patch",))
+    checks.one_of("tower", run.config.tower if eyes else "patch", ("patch", "narrow"))
     actor, critic = agent.actor, getattr(agent, "critic", None)
     towers = {"actor": actor.tower}
     if actor.eyes is not None:
