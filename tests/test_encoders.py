@@ -10,7 +10,17 @@ from flax import nnx
 from gymnasium import spaces
 
 from crl_mini.agents.base import Config
-from crl_mini.encoders import MLP, TOWERS, Conv, Patch, Seeing, blocks, im2col, shifted
+from crl_mini.encoders import (
+    MLP,
+    TOWERS,
+    Conv,
+    Narrow,
+    Patch,
+    Seeing,
+    blocks,
+    im2col,
+    shifted,
+)
 from crl_mini.replay import Batch
 from crl_mini.specs import Spec
 
@@ -95,8 +105,9 @@ def test_patches_see_all_of_a_picture_once():
         np.testing.assert_array_equal(cut[i, j, k], patch.ravel())
 
 
-def test_the_patch_tower_patch_by_patch():
-    tower = Patch(FRAME.shape, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("kind", [Patch, Narrow])
+def test_the_patch_tower_patch_by_patch(kind):
+    tower = kind(FRAME.shape, rngs=nnx.Rngs(0))
     grid = np.asarray(frames()[0]) / 255
     for k, (channels, side) in enumerate(tower.layers):
         height, width = (n // side for n in grid.shape[:2])

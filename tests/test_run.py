@@ -561,7 +561,7 @@ def test_long_walks_are_recorded_in_our_mazes_only(tmp_path):
         (["--resume"], "--resume needs a run"),
         (["--obs", "sound"], "obs must be one of state, pixels; got 'sound'"),
         (["--obs", "pixels"], "pixels need one of Reach, Push, PickPlace"),
-        (["--set", "tower=eiffel"], "tower must be one of conv, patch; got 'eiffel'"),
+        (["--set", "tower=eiffel"], "must be one of conv, patch, narrow; got 'eiffel'"),
         (["--set", "episodes=1000000000"], "the replay must fit into"),
         (["--set", "episodes=1000000000000"], "episodes must be less than"),
         (["--out", "/proc/nowhere"], "/proc/nowhere"),
