@@ -27,32 +27,37 @@ import robot_lab  # noqa: E402
 
 PIXELS, STATES = "binpick-pixels-crl", "binpick-state-crl"
 SCRATCH = "binpick-state-c-learning-own"
-TWINS = "twins"  # no agent of the zoo: two critics
+TWINS, NARROW = "twins", "narrow"  # no agents of the zoo: two critics, a narrow tower
+UNTRAINED = {TWINS: (SCRATCH, {"critics": 2}), NARROW: (PIXELS, {"tower": "narrow"})}
 LOADED = ("mujoco.js", "mujoco.wasm", "tasks", PIXELS, STATES)
 
 
 @pytest.fixture(scope="module")
-def twins():
-    """An untrained agent with two critics, and its run."""
-    config = json.loads((zoo.FOLDER / f"{SCRATCH}.json").read_text())["config"]
-    config["settings"]["critics"] = 2
-    run = of_config(config, zoo.FOLDER)
-    return run, run.fresh()
+def untrained():
+    """Untrained agents with other networks than those of the zoo, and their runs."""
+    made = {}
+    for name, (like, changes) in UNTRAINED.items():
+        config = json.loads((zoo.FOLDER / f"{like}.json").read_text())["config"]
+        config["settings"] |= changes
+        run = of_config(config, zoo.FOLDER)
+        made[name] = run, run.fresh()
+    return made
 
 
 @pytest.fixture(scope="module")
-def page_of_numbers(tmp_path_factory, twins):
+def page_of_numbers(tmp_path_factory, untrained):
     """The widget's script in node, with a few of the parts."""
     node = robot_lab.Node(tmp_path_factory.mktemp("lab"), (*LOADED, SCRATCH))
-    (node.folder / TWINS).write_bytes(lab.packed(*twins))
+    for name, made in untrained.items():
+        (node.folder / name).write_bytes(lab.packed(*made))
     return node
 
 
 @pytest.fixture
-def known(twins, monkeypatch):
-    """The zoo knows the twins, too."""
+def known(untrained, monkeypatch):
+    """The zoo knows the untrained agents, too."""
     load = zoo.load
-    monkeypatch.setattr(zoo, "load", lambda x: twins if x == TWINS else load(x))
+    monkeypatch.setattr(zoo, "load", lambda x: untrained.get(x) or load(x))
 
 
 # ---------------------------------------------------------------- the numbers, in node
@@ -74,7 +79,7 @@ def test_physics_is_that_of_python(page_of_numbers, task, monkeypatch):
     assert found["hand, seeds above 1 mm"] <= 2  # a contact decides, now and then
 
 
-@pytest.mark.parametrize("name", [PIXELS, STATES, SCRATCH, TWINS])
+@pytest.mark.parametrize("name", [PIXELS, NARROW, STATES, SCRATCH, TWINS])
 @pytest.mark.usefixtures("known")
 def test_networks_are_those_of_python(page_of_numbers, name):
     found = robot_lab.networks(page_of_numbers, name)
