@@ -11,7 +11,8 @@ W1 and W2 have states of 25 numbers and 4 actions. W3 has pictures, 64 x 64 x 3 
 one tower of the critic encodes states and goals. The original's actor has a tower of
 its own on the two stacked pictures ("own tower"); ours is an MLP on the critic's
 features, to which its loss sends no gradient: another network, with less to compute.
-Towers: the paper's convolutions, the same as products of matrices (im2col), patches.
+Towers: the paper's convolutions, the same as products of matrices (im2col), patches,
+and patches with half of the channels (narrow).
 The presets of the trainings use patches, and an actor with a tower of its own. "Drawn"
 is the same form with a batch sampled from the replay and rendered from poses inside the
 step. The speed that it loses is the share of a step that goes into data.
@@ -269,6 +270,7 @@ def multiplying(rows: int, inner: int, columns: int) -> Callable[[], int]:
 
 
 XLA, OWN = {"tower": "convolution"}, {"actor_tower": True}
+NARROW = {"tower": "narrow"}
 BOTH = (False, True)  # in calls, and in a scan
 FORMS = ((ORIGINAL, original, {}, BOTH), (OURS, CRL.update, {}, BOTH))
 PIXEL_FORMS = (
@@ -279,6 +281,8 @@ PIXEL_FORMS = (
     (f"{OURS}, im2col", CRL.update, {"tower": "conv"}, BOTH),
     (f"{OURS}, patch, own tower", CRL.update, OWN, BOTH),
     (f"{OURS}, patch, own tower{FROM_POSES}", sampling, OWN, BOTH),
+    (f"{OURS}, narrow, own tower", CRL.update, NARROW | OWN, BOTH[1:]),
+    (f"{OURS}, narrow, own tower{FROM_POSES}", sampling, NARROW | OWN, BOTH[1:]),
     (f"{OURS}, patch", CRL.update, {}, BOTH),
 )
 
@@ -352,7 +356,7 @@ def comparison(ours: Form, other: Form) -> dict:
 
 
 def comparisons(forms: list[Form]) -> list[dict]:
-    """Our forms against the original's, and sampled batches against given ones.
+    """Our forms against the original's, sampled batches against given ones, and towers.
 
     The original's form in calls is compared with ours in calls and in a scan, the
     original's in a scan only with ours in a scan.
@@ -367,11 +371,12 @@ def comparisons(forms: list[Form]) -> list[dict]:
         and ours.scanned >= other.scanned
     ]
     by_label = {form.label: form for form in forms}
-    pairs += [
-        (form, by_label[form.label.replace(FROM_POSES, "")])
-        for form in forms
-        if form.name.endswith(FROM_POSES)
-    ]
+    for this, that in ((FROM_POSES, ""), ("narrow", "patch")):
+        pairs += [
+            (form, by_label[form.label.replace(this, that)])
+            for form in forms
+            if this in form.name
+        ]
     return [comparison(*pair) for pair in pairs]
 
 

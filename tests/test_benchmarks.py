@@ -300,7 +300,7 @@ def test_pictures_are_measured_in_calls_where_there_are_convolutions(
         type(eyes) is learner.Convolution for *_, eyes, scan in begun if scan
     )
     from_poses = [learner.FROM_POSES in label for label in labels]
-    assert sum(from_poses) == 2
+    assert sum(from_poses) == 3
     for (update, *_), sampled in zip(begun[1:], from_poses[1:], strict=True):
         assert update is (learner.sampling if sampled else learner.CRL.update)
 
@@ -323,6 +323,9 @@ def test_speeds_are_medians_and_shares_are_of_the_same_round(small):
     found = learner.comparisons([ours, sampled])
     halves = {"times_as_fast": 0.5, "lowest": 0.5, "highest": 0.5}
     assert found == [{"workload": "W1", "of": sampled.label, "to": "ours"} | halves]
+    wide, narrow = (form(f"a {name} tower", ours.rates) for name in ("patch", "narrow"))
+    (found,) = learner.comparisons([wide, narrow])
+    assert (found["of"], found["to"]) == ("a narrow tower", "a patch tower")
 
 
 @pytest.mark.parametrize(
