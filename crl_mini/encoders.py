@@ -117,9 +117,9 @@ class Patch(nnx.Module):
 
 
 class Narrow(Patch):
-    """The patch tower with half of the channels: a third of its products."""
+    """The patch tower with half of the channels: three eighths of its products."""
 
-    layers = ((16, 4), (32, 2), (64, 2))
+    layers = tuple((channels // 2, side) for channels, side in Patch.layers)
 
 
 TOWERS = {"conv": Conv, "patch": Patch, "narrow": Narrow}
