@@ -1,6 +1,7 @@
 """Agents that differ from C-learning with NCE in one part: in that one only."""
 
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from small import batch_of
 
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
+from crl_mini.agents.c_learning import CLearning
 from crl_mini.critic import paired
 from crl_mini.runs.run import restored
 
@@ -78,7 +80,8 @@ def test_searching_learns_as_c_learning_does():
 @pytest.mark.parametrize("greedy", [False, True])
 def test_searching_acts_by_the_best_of_its_proposals(greedy):
     batch, key = batch_of(256), jax.random.key(3)
-    agent, plain = (create(k).update(batch)[0] for k in ("searching", "c_learning"))
+    agent = create("searching").update(batch)[0]
+    plain = CLearning(**{f.name: getattr(agent, f.name) for f in fields(agent)})
     a = agent.act(batch.s, batch.g, key=key, greedy=greedy)
     own, others = jax.random.split(key)
     actor = plain.act(batch.s, batch.g, key=own, greedy=greedy)
