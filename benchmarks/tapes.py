@@ -23,9 +23,9 @@ stands.csv: 200 goals of the task for each way of acting with what a run has lea
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -39,6 +39,7 @@ from crl_mini import checks
 from crl_mini.__main__ import Parser
 from crl_mini.actor import Actor
 from crl_mini.agents import AGENTS
+from crl_mini.agents.td3_her import QNetworks
 from crl_mini.critic import paired
 from crl_mini.envs.tabletop import HAND, OBJECT, REST
 from crl_mini.measure.planning import best_of, planner, uniform
@@ -116,6 +117,24 @@ def stands(states: Float[np.ndarray, "N T1 7"]) -> np.ndarray:
     return (np.linalg.norm(steps, axis=-1) < STILL).all(1)
 
 
+@dataclass(frozen=True)
+class ByValue:
+    """TD3's two Q-functions, asked as `best_of` asks a critic: the smaller value."""
+
+    q: QNetworks
+    psi = staticmethod(lambda g: g)
+    phi = staticmethod(lambda s, a: (s, a))
+
+    @property
+    def see(self) -> Callable:
+        """As the Q-functions see states and goals."""
+        return self.q.see
+
+    def logits(self, phi, psi, *, pairs: Callable) -> Float[jax.Array, " B"]:
+        """The smaller value of pairs of features; nothing but `paired` is asked."""
+        return self.q.values(*phi, psi).min(0)
+
+
 def stands_of(run: Run, agent) -> Iterator[dict]:
     """A row for each way of acting; drawn and greedy ones where there are any."""
     shaken = replace(agent, config=replace(agent.config, exploration=NOISE))
@@ -124,12 +143,14 @@ def stands_of(run: Run, agent) -> Iterator[dict]:
         "mode": run.policy(agent, "mode"),
         f"mode, noise {NOISE}": run.policy(shaken, "drawn"),
     }
+    first = "the mode"
     if isinstance(agent.actor, Actor):  # the actor of TD3 has nothing to draw from
-        ways["drawn"] = run.policy(plain, "drawn")
-    if hasattr(critic := getattr(agent, "critic", None), "psi"):
+        first, ways["drawn"] = "a drawn", run.policy(plain, "drawn")
+    if critic := getattr(agent, "critic", None):
+        critic = ByValue(critic) if isinstance(critic, QNetworks) else critic
         ways[f"best of {MANY} uniform"] = planner(critic, uniform(4, MANY))
         own = searched(plain.act, 4)
-        ways[f"best of a drawn and {PROPOSALS - 1} uniform"] = planner(critic, own)
+        ways[f"best of {first} and {PROPOSALS - 1} uniform"] = planner(critic, own)
     about = {"task": run.env.name, "agent": run.agent, "seed": run.seed}
     for name, policy in ways.items():
         seen = run.env.episodes(policy, GOALS, seed=SEED)

@@ -157,11 +157,21 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
     many = map(jnp.asarray, (drawn, few, best))
     f = [agent.critic(s, a, g, pairs=paired).mean() for a in many]
     assert f[0] < f[1] < f[2]  # the more choice, the better to the critic
+    given.clear()
     one = Run("BinPick", "smoke", 0, runs[0].out, "td3_her")  # nothing to draw from
-    assert [r["acts"] for r in tapes.stands_of(one, one.fresh())] == [
+    agent = one.fresh()
+    assert [r["acts"] for r in tapes.stands_of(one, agent)] == [
         "mode",
         "mode, noise 0.3",
+        "best of 64 uniform",
+        "best of the mode and 15 uniform",
     ]
+    mode, _, best, few = map(jnp.asarray, given)
+    q = [agent.critic(s, a, g).min(0) for a in (mode, few, best)]
+    assert (q[1] >= q[0]).all()  # the mode is among them
+    assert q[2].mean() > q[1].mean()
+    alone = Run("BinPick", "smoke", 0, runs[0].out, "gcbc")  # no critic
+    assert len(list(tapes.stands_of(alone, alone.fresh()))) == 3
 
 
 @pytest.mark.parametrize(
