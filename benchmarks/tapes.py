@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from parts import PARTS, PROPOSALS, searched
+from parts import PARTS
 from tqdm import tqdm
 
 from crl_mini import checks
@@ -42,13 +42,14 @@ from crl_mini.agents import AGENTS
 from crl_mini.agents.td3_her import QNetworks
 from crl_mini.critic import paired
 from crl_mini.envs.tabletop import HAND, OBJECT, REST
-from crl_mini.measure.planning import best_of, planner, uniform
+from crl_mini.measure.planning import best_of, joined, planner, uniform
 from crl_mini.measure.statistics import wilson
 from crl_mini.runs.files import record
 from crl_mini.runs.run import Run, due, restored, start
 
 NEAR, MOVED, WALL = 0.03, 0.05, 0.06  # metres
 ROWS, SEED = 4000, 40_000
+PROPOSALS = 16  # actions among which the critic chooses
 GOALS, NOISE, MANY = 200, 0.3, 64  # of a way of acting
 STILL, LAST = 0.002, 20  # metres in a step, steps
 KEY = jax.random.key(SEED)
@@ -135,12 +136,23 @@ class ByValue:
         return self.q.values(*phi, psi).min(0)
 
 
+def alone(agent, noise: float = 0.0):
+    """The agent that acts by its actor alone: drawn, or its mode with noise."""
+    settings = {"exploration": noise}
+    if hasattr(agent.config, "proposals"):
+        settings["proposals"] = 0
+    return replace(agent, config=replace(agent.config, **settings))
+
+
 def stands_of(run: Run, agent) -> Iterator[dict]:
     """A row for each way of acting; drawn and greedy ones where there are any."""
-    shaken = replace(agent, config=replace(agent.config, exploration=NOISE))
-    plain = replace(agent, config=replace(agent.config, exploration=0.0))
+    plain, shaken = alone(agent), alone(agent, NOISE)
+
+    def own(s, g, key):
+        return plain.act(s, g, key=key)[:, None]
+
     ways = {
-        "mode": run.policy(agent, "mode"),
+        "mode": run.policy(plain, "mode"),
         f"mode, noise {NOISE}": run.policy(shaken, "drawn"),
     }
     first = "the mode"
@@ -149,8 +161,8 @@ def stands_of(run: Run, agent) -> Iterator[dict]:
     if critic := getattr(agent, "critic", None):
         critic = ByValue(critic) if isinstance(critic, QNetworks) else critic
         ways[f"best of {MANY} uniform"] = planner(critic, uniform(4, MANY))
-        own = searched(plain.act, 4)
-        ways[f"best of {first} and {PROPOSALS - 1} uniform"] = planner(critic, own)
+        both = joined(own, uniform(4, PROPOSALS - 1))
+        ways[f"best of {first} and {PROPOSALS - 1} uniform"] = planner(critic, both)
     about = {"task": run.env.name, "agent": run.agent, "seed": run.seed}
     for name, policy in ways.items():
         seen = run.env.episodes(policy, GOALS, seed=SEED)
@@ -175,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         folders = tqdm(args.runs, unit="run", leave=False)
         rows = [row for folder in folders for row in rows_of(folder)]
         agents = [restored(folder) for folder in args.runs]
-        climbs = [row for run, agent in agents for row in climbs_of(run, agent)]
+        climbs = [row for run, one in agents for row in climbs_of(run, alone(one))]
         ways = [row for run, agent in agents for row in stands_of(run, agent)]
     except (ValueError, OSError) as problem:
         parser.error(str(problem))

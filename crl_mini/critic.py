@@ -1,4 +1,7 @@
-"""Energies and the contrastive critic: B states x B goals -> B x B logits."""
+"""Energies and the contrastive critic: B states x B goals -> B x B logits.
+
+Last, what acts by a critic alone: the best of some actions.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -115,3 +118,25 @@ class Critic(Seeing):
         """Logits of every (s_i, a_i) with every g_j, or with its own g_i only."""
         (s,), g = self.see(s), self.see_goal(g)
         return self.logits(self.phi(s, a), self.psi(g), pairs=pairs)
+
+
+def best_of(
+    critic,
+    s: Shaped[Array, "B ..."],
+    g: Shaped[Array, "B ..."],
+    candidates: Float[Array, "B K A"],
+) -> Float[Array, "B A"]:
+    """The candidate action with the highest logit, for each state and goal.
+
+    States and goals are seen once, and goals encoded once, for all candidates.
+
+    Source: :eq:`best-of`.
+    """
+    s, g = critic.see(s, g)
+    psi = critic.psi(g)
+
+    def logit(a):
+        return critic.logits(critic.phi(s, a), psi, pairs=paired)
+
+    f = jax.vmap(logit, 1, 1)(candidates)  # (B, K)
+    return candidates[jnp.arange(len(candidates)), f.argmax(1)]

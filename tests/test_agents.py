@@ -1,5 +1,7 @@
 """What holds for every agent: one protocol, seeds, spaces, learning; shared parts."""
 
+from dataclasses import replace
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from small import batch_of, create
 
 from crl_mini.agents import AGENTS, crl, td3_her
 from crl_mini.agents.base import cloned, polyak
+from crl_mini.critic import paired
 from crl_mini.envs.play import Wander
 from crl_mini.replay import Batch, Replay
 from crl_mini.rollouts import rollout, rollouts
@@ -168,6 +171,37 @@ def test_exploration_is_noise_on_the_mode_and_without_it_a_draw(name):
     np.testing.assert_allclose(drawing.act(s, g, key=key), mode, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["crl", "c_learning"])
+@pytest.mark.parametrize("greedy", [False, True])
+def test_with_proposals_the_critic_takes_the_best_action(name, greedy):
+    batch, key = batch_of(256), jax.random.key(3)
+    agent = create(name, proposals=15).update(batch)[0]
+    alone = replace(agent, config=replace(agent.config, proposals=0))
+    a = agent.act(batch.s, batch.g, key=key, greedy=greedy)
+    own, others = jax.random.split(key)
+    actors = alone.act(batch.s, batch.g, key=own, greedy=greedy)
+    few = jax.random.uniform(others, (256, 15, 2), minval=-1)
+    candidates = jnp.concatenate([actors[:, None], few], 1)
+    f = [
+        agent.critic(batch.s, candidates[:, k], batch.g, pairs=paired)
+        for k in range(16)
+    ]
+    best = jnp.argmax(jnp.stack(f), 0)
+    np.testing.assert_allclose(a, candidates[jnp.arange(256), best], atol=1e-6)
+    assert 0 < (best == 0).mean() < 0.5  # now and then it is the actor's
+
+
+@pytest.mark.parametrize("name", ["crl", "c_learning"])
+def test_proposals_change_how_an_agent_acts_and_not_how_it_learns(name):
+    batch = batch_of()
+    (one, seen), (other, too) = (
+        create(name, proposals=k).update(batch) for k in (0, 15)
+    )
+    mu = [optax.tree.get(agent.optimizer, "mu") for agent in (one, other)]
+    for x, y in zip(*map(jax.tree.leaves, ((mu[0], seen), (mu[1], too))), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize("actor_tower", first_is_quick([True, False]))
 def test_the_actors_loss_leaves_what_the_critic_sees(actor_tower):
     """None of its gradient reaches the critic's tower, and none is missing."""
@@ -306,11 +340,18 @@ def test_bad_settings_get_one_clear_line(name, setting, message):
         ("c_learning", {"tau": 0.0}, r"tau must lie inside \(0, 1\)"),
         ("c_learning", {"energy": "manhattan"}, "energy must be one of dot, l2, cos"),
         ("c_learning", {"bc": 1.5}, r"bc must lie in \[0, 1\]"),
+        ("crl", {"proposals": -1}, "proposals must be at least 0; got -1"),
     ],
 )
 def test_bad_settings_of_one_agent_get_one_clear_line(name, setting, message):
     with pytest.raises(ValueError, match=message):
         AGENTS[name][1](**setting)
+
+
+@pytest.mark.parametrize("name", ["crl", "c_learning"])
+def test_proposals_are_for_continuous_actions(name):
+    with pytest.raises(ValueError, match="must be 0 with discrete actions.*; got 2"):
+        create(name, action=spaces.Discrete(3), proposals=2)
 
 
 @pytest.mark.parametrize("name", ["gcbc", "td3_her"])

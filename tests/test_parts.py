@@ -1,7 +1,6 @@
 """Agents that differ from C-learning with NCE in one part: in that one only."""
 
 import sys
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from small import batch_of
 
 from crl_mini.__main__ import main
 from crl_mini.agents import AGENTS
-from crl_mini.agents.c_learning import CLearning
-from crl_mini.critic import paired
 from crl_mini.runs.run import restored
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -68,34 +65,6 @@ def test_without_td_learns_from_futures_and_others_only():
     same(agent.update(batch)[0].critic, agent.update(far)[0].critic)
 
 
-def test_searching_learns_as_c_learning_does():
-    one, two, batch = create("searching"), create("c_learning"), batch_of()
-    updated, metrics = one.update(batch)
-    expected, same_metrics = two.update(batch)
-    assert type(updated) is type(one)
-    gradients = [optax.tree.get(a.optimizer, "mu") for a in (updated, expected)]
-    same((gradients[0], metrics), (gradients[1], same_metrics))
-
-
-@pytest.mark.parametrize("greedy", [False, True])
-def test_searching_acts_by_the_best_of_its_proposals(greedy):
-    batch, key = batch_of(256), jax.random.key(3)
-    agent = create("searching").update(batch)[0]
-    plain = CLearning(**{f.name: getattr(agent, f.name) for f in fields(agent)})
-    a = agent.act(batch.s, batch.g, key=key, greedy=greedy)
-    own, others = jax.random.split(key)
-    actor = plain.act(batch.s, batch.g, key=own, greedy=greedy)
-    few = jax.random.uniform(others, (256, parts.PROPOSALS - 1, 2), minval=-1)
-    proposals = jnp.concatenate([actor[:, None], few], 1)
-    f = [
-        agent.critic(batch.s, proposals[:, k], batch.g, pairs=paired)
-        for k in range(parts.PROPOSALS)
-    ]
-    best = jnp.argmax(jnp.stack(f), 0)
-    np.testing.assert_array_equal(a, proposals[jnp.arange(256), best])
-    assert 0 < (best == 0).mean() < 0.5  # now and then it is the actor's
-
-
 @pytest.mark.parametrize("name", parts.PARTS)
 def test_the_command_trains_it_and_reads_it_again(name, tmp_path):
     words = ["train", "--agent", name, "--task", "Reach", "--preset", "smoke"]
@@ -104,5 +73,5 @@ def test_the_command_trains_it_and_reads_it_again(name, tmp_path):
     run, agent = restored(tmp_path / "run")
     assert type(agent) is parts.PARTS[name].agent
     assert run.config.nce
-    assert run.config.critics == (1 if name == "one_critic" else 2)
+    assert run.config.critics == 2
     assert agent.step == 4

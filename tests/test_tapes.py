@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +158,10 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
     many = map(jnp.asarray, (drawn, few, best))
     f = [agent.critic(s, a, g, pairs=paired).mean() for a in many]
     assert f[0] < f[1] < f[2]  # the more choice, the better to the critic
+    given.clear()
+    acting = replace(agent, config=replace(agent.config, proposals=15))
+    assert len(list(tapes.stands_of(run, acting))) == 5
+    np.testing.assert_array_equal(given[0], mode)  # by its actor alone, too
     given.clear()
     one = Run("BinPick", "smoke", 0, runs[0].out, "td3_her")  # nothing to draw from
     agent = one.fresh()

@@ -102,6 +102,8 @@ class CriticConfig(Config):
     """Share of behavioural cloning in the actor's loss, in [0, 1]: see `cloned`."""
     actor_tower: bool = False
     """Does the actor have its own tower, as in the paper, or the critic's features?"""
+    proposals: int = 0
+    """Uniform actions beside the actor's: the critic takes the best. 0: none."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -110,6 +112,7 @@ class CriticConfig(Config):
         checks.less("repr_dim", self.repr_dim, WIDEST)
         checks.at_least("entropy", self.entropy, 0)
         checks.share("bc", self.bc)
+        checks.at_least("proposals", self.proposals, 0)
 
     @property
     def critic(self) -> dict:

@@ -192,7 +192,7 @@ class CLearning(CRL):
         They are zero where the environment ended the episode: nothing comes later.
         """
         s, g = batch.next_s, jnp.roll(batch.g, 1, axis=0)
-        a = self.act(s, g, key=key)
+        a = self.policy(s, g, key=key, greedy=False)
         weights = bootstrap_weights(self.target(s, a, g, pairs=paired))
         if batch.terminal is None:
             return weights

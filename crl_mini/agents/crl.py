@@ -17,7 +17,8 @@ What differs from the released code of Eysenbach et al. (2022):
 * with cloning (`bc`), f is divided by its mean absolute value, the actor's goals are
   half own futures and half those of other rows, and only actions that led to own
   futures are cloned. The paper does not divide, takes own futures only, and uses the
-  minimum of two critics; here there is one.
+  minimum of two critics; here there is one;
+* `proposals`, with which the critic acts, is an addition.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from crl_mini import checks
 from crl_mini.actor import Actor
 from crl_mini.agents.base import Agent, CriticConfig, Metrics, Recipe, cloned
-from crl_mini.critic import Critic, paired
+from crl_mini.critic import Critic, best_of, paired
 from crl_mini.losses import LOSSES, logsumexp_penalty
 from crl_mini.replay import Batch
 from crl_mini.specs import Spec
@@ -137,6 +138,9 @@ class CRL(Agent):
         rngs, sizes = nnx.Rngs(for_critic), config.critic
         critic = cls.critic_class(observation, action, goal, rngs=rngs, **sizes)
         actor = None
+        if action.n and config.proposals:
+            said = "proposals must be 0 with discrete actions: all are looked at anyway"
+            raise ValueError(f"{said}; got {config.proposals}")
         if not action.n:
             if not config.actor_tower:
                 observation, goal = critic.observation, critic.goal
@@ -172,7 +176,20 @@ class CRL(Agent):
 
     @partial(jax.jit, static_argnames="greedy")
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
-        """Actions (B, A), or (B,) if discrete, for states and goals; batched."""
+        """Actions (B, A), or (B,) if discrete, for states and goals; batched.
+
+        With `proposals` the critic takes the best of the policy's and of uniform ones.
+        """
+        n = self.config.proposals
+        if not n:
+            return self.policy(s, g, key=key, greedy=greedy)
+        own, others = jax.random.split(key)
+        a = self.policy(s, g, key=own, greedy=greedy)[:, None]
+        few = jax.random.uniform(others, (len(a), n, a.shape[-1]), minval=-1)
+        return best_of(self.critic, s, g, jnp.concatenate([a, few], 1))
+
+    def policy(self, s, g, *, key: PRNGKeyArray, greedy: bool):
+        """What the agent does without `proposals`: actions as in `act`."""
         config = self.config
         if self.actor is None:
             f = self.action_logits(s, g)

@@ -9,36 +9,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.sparse.csgraph import shortest_path
 from scipy.special import logsumexp
 
 from crl_mini import checks
-from crl_mini.critic import paired
+from crl_mini.critic import best_of
 
 # Greedy choice. A proposal is a function (s, g, key) -> candidates (B, K, A).
-
-
-def best_of(
-    critic,
-    s: Shaped[Array, "B ..."],
-    g: Shaped[Array, "B ..."],
-    candidates: Float[Array, "B K A"],
-) -> Float[Array, "B A"]:
-    """The candidate action with the highest logit, for each state and goal.
-
-    States and goals are seen once, and goals encoded once, for all candidates.
-
-    Source: :eq:`best-of`.
-    """
-    s, g = critic.see(s, g)
-    psi = critic.psi(g)
-
-    def logit(a):
-        return critic.logits(critic.phi(s, a), psi, pairs=paired)
-
-    f = jax.vmap(logit, 1, 1)(candidates)  # (B, K)
-    return candidates[jnp.arange(len(candidates)), f.argmax(1)]
 
 
 def planner(critic, propose: Callable) -> Callable:
