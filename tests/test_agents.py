@@ -175,12 +175,14 @@ def test_exploration_is_noise_on_the_mode_and_without_it_a_draw(name):
 @pytest.mark.parametrize("greedy", [False, True])
 def test_with_proposals_the_critic_takes_the_best_action(name, greedy):
     batch, key = batch_of(256), jax.random.key(3)
-    agent = create(name, proposals=15).update(batch)[0]
+    action = spaces.Box(np.float32([-1, 2]), np.float32([3, 2.5]))
+    agent = create(name, action=action, proposals=15).update(batch)[0]
     alone = replace(agent, config=replace(agent.config, proposals=0))
     a = agent.act(batch.s, batch.g, key=key, greedy=greedy)
     own, others = jax.random.split(key)
     actors = alone.act(batch.s, batch.g, key=own, greedy=greedy)
-    few = jax.random.uniform(others, (256, 15, 2), minval=-1)
+    few = jax.random.uniform(others, (256, 15, 2)) * jnp.array([4, 0.5])
+    few += jnp.array([-1, 2])
     candidates = jnp.concatenate([actors[:, None], few], 1)
     f = [
         agent.critic(batch.s, candidates[:, k], batch.g, pairs=paired)

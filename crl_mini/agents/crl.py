@@ -180,12 +180,13 @@ class CRL(Agent):
 
         With `proposals` the critic takes the best of the policy's and of uniform ones.
         """
-        n = self.config.proposals
+        n, action = self.config.proposals, self.critic.action
         if not n:
             return self.policy(s, g, key=key, greedy=greedy)
         own, others = jax.random.split(key)
         a = self.policy(s, g, key=own, greedy=greedy)[:, None]
-        few = jax.random.uniform(others, (len(a), n, a.shape[-1]), minval=-1)
+        low, high = jnp.array(action.low), jnp.array(action.high)
+        few = jax.random.uniform(others, (len(a), n, len(low)), minval=low, maxval=high)
         return best_of(self.critic, s, g, jnp.concatenate([a, few], 1))
 
     def policy(self, s, g, *, key: PRNGKeyArray, greedy: bool):
