@@ -49,12 +49,14 @@ const WAYS = {
       return { action, phi, psi, f: critic.f(phi, psi) };
     });
   },
-  greedy({ judge, episodes, K }) {
-    const critic = w.criticOf(agent(judge)), u = w.uniforms(1);
+  minds({ task, name, file, judge, episodes, K }) {
+    const files = [file && agent(file), agent(judge)];
+    const { critic, act } = w.mindOf(name, tasks[task], ...files, w.uniforms(1));
     return episodes.map(({ start, goal }) => {
-      const [s, g] = [start, goal].map((state) => critic.see({ state }));
-      const actions = w.proposals(K, u);
-      return { actions, action: w.greedy(critic, s, critic.psi(g), actions).action };
+      const [s, g] = [start, goal].map((state) => ({ state }));
+      const told = { seen: critic.see(s), psi: critic.psi(critic.see(g)), K };
+      const { action, dots } = act(s, g, told);
+      return { action, actions: dots.actions };
     });
   },
   goals: ({ task, asked }) => ({

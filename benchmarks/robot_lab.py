@@ -127,7 +127,8 @@ def networks(node: Node, name: str) -> dict:
     found = {}
     for words, which in (("", rounded(_networks(agent))), (" to the zoo's", agent)):
         own = agent if which is agent else replace(agent, **which)
-        true = {"action": own.act(s, g, key=jax.random.key(0), greedy=True)}
+        actor = getattr(own, "policy", own.act)  # the page asks no critic here
+        true = {"action": actor(s, g, key=jax.random.key(0), greedy=True)}
         if run.agent in CONTRASTIVE:
             phi = own.critic.phi(own.critic.see(s)[0], a).reshape(len(a), -1)
             psi = own.critic.psi(own.critic.see_goal(g)).reshape(len(a), -1)

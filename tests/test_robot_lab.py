@@ -27,8 +27,12 @@ import robot_lab  # noqa: E402
 
 PIXELS, STATES = "binpick-pixels-crl", "binpick-state-crl"
 SCRATCH = "binpick-state-c-learning-own"
-TWINS, NARROW = "twins", "narrow"  # no agents of the zoo: two critics, a narrow tower
-UNTRAINED = {TWINS: (SCRATCH, {"critics": 2}), NARROW: (PIXELS, {"tower": "narrow"})}
+TWINS, NARROW, ACTING = "twins", "narrow", "acting"  # no agents of the zoo
+UNTRAINED = {
+    TWINS: (SCRATCH, {"critics": 2}),
+    NARROW: (PIXELS, {"tower": "narrow"}),
+    ACTING: (STATES, {"proposals": 7}),
+}
 LOADED = ("mujoco.js", "mujoco.wasm", "tasks", PIXELS, STATES)
 
 
@@ -79,7 +83,7 @@ def test_physics_is_that_of_python(page_of_numbers, task, monkeypatch):
     assert found["hand, seeds above 1 mm"] <= 2  # a contact decides, now and then
 
 
-@pytest.mark.parametrize("name", [PIXELS, NARROW, STATES, SCRATCH, TWINS])
+@pytest.mark.parametrize("name", [PIXELS, NARROW, STATES, SCRATCH, TWINS, ACTING])
 @pytest.mark.usefixtures("known")
 def test_networks_are_those_of_python(page_of_numbers, name):
     found = robot_lab.networks(page_of_numbers, name)
@@ -101,18 +105,33 @@ def test_weights_survive_shipping(bits, monkeypatch):
     assert abs(values - x).max() > 0
 
 
-@pytest.mark.parametrize("judge", [STATES, SCRATCH, TWINS])
+@pytest.mark.parametrize(
+    ("name", "judge"),
+    [
+        ("greedy", STATES),
+        (f"greedy:{SCRATCH}", SCRATCH),
+        ("greedy", TWINS),
+        (ACTING,) * 2,
+    ],
+)
 @pytest.mark.usefixtures("known")
-def test_greedy_takes_the_action_that_python_takes(page_of_numbers, judge):
+def test_the_critic_takes_the_action_that_python_takes(page_of_numbers, name, judge):
+    """Among a planner's proposals, or among the actor's action and others."""
     run, agent = zoo.load(judge)
-    critic = lab.rounded(agent.critic)
     _, now, episodes = robot_lab.started("BinPick", 20, 11)
-    found = page_of_numbers.run("greedy", judge=judge, episodes=episodes, K=64)
+    given = {"task": "BinPick", "name": name, "judge": judge, "episodes": episodes}
+    given["file"] = judge if name == judge else None
+    found = page_of_numbers.run("minds", **given, K=64)
     actions = np.array([row["actions"] for row in found], np.float32)
-    assert actions.shape == (20, 64, 4)
+    s, g = (jnp.asarray(now[k]) for k in ("observation", "desired_goal"))
+    if name == judge:
+        assert actions.shape == (20, 1 + run.config.proposals, 4)
+        mode = agent.policy(s, g, key=jax.random.key(0), greedy=True)
+        np.testing.assert_allclose(actions[:, 0], mode, atol=0.05)
+    else:
+        assert actions.shape == (20, 64, 4)
     assert abs(actions).max() <= 1
-    given = now["observation"], now["desired_goal"], actions
-    best = planning.best_of(critic, *map(jnp.asarray, given))
+    best = planning.best_of(lab.rounded(agent.critic), s, g, jnp.asarray(actions))
     np.testing.assert_allclose([row["action"] for row in found], best, atol=1e-6)
 
 

@@ -4,15 +4,17 @@ const MEMORY = 300; // steps that the curves show
 
 /** A mind: act(s, g, told) -> { action, dots }, and the critic that is asked. */
 export function mindOf(name, task, file, judge, u) {
-  const critic = criticOf(judge);
+  const critic = criticOf(judge), n = file?.proposals; // beside the actor's, if its critic acts
+  const best = ({ seen, psi }, actions) => {
+    const dots = greedy(critic, seen, psi, actions);
+    return { action: dots.action, dots };
+  };
   if (name.startsWith("greedy")) {
-    return { critic, act: (s, g, { seen, psi, K }) => {
-      const dots = greedy(critic, seen, psi, proposals(K, u));
-      return { action: dots.action, dots };
-    } };
+    return { critic, act: (s, g, told) => best(told, proposals(told.K, u)) };
   }
-  const act = name === "straight" ? straight(task.world) : actorOf(file);
-  return { critic, act: (s, g) => ({ action: act(s, g) }) };
+  const own = name === "straight" ? straight(task.world) : actorOf(file);
+  if (n) return { critic, act: (s, g, told) => best(told, [own(s, g), ...proposals(n, u)]) };
+  return { critic, act: (s, g) => ({ action: own(s, g) }) };
 }
 
 const length = (x, y, start = 0, stop = x.length) => {

@@ -167,6 +167,7 @@ def packed(run: Run, agent) -> bytes:
         for k, head in enumerate(heads):
             towers |= {f"phi{k}": head.phi_tower, f"psi{k}": head.psi_tower}
         told |= {"energy": heads[0].energy, "heads": [*map(_constants, heads)]}
+        told["proposals"] = run.config.proposals
     layers = {name: _layers(tower) for name, tower in towers.items()}
     arrays = [stored(x[...])[1:] for many in layers.values() for x in many]
     told["towers"] = {
@@ -301,7 +302,10 @@ def _agents() -> dict:
 def _label(told: dict) -> str:
     """An agent of the zoo in words, from its manifest."""
     sees = "pictures" if told.get("obs") == "pixels" else "states"
-    return f"{called(told)}, from {sees}" + ", from scratch" * (told["data"] == "own")
+    words = [called(told), f"from {sees}", *["from scratch"] * (told["data"] == "own")]
+    if told["config"]["settings"].get("proposals"):
+        words.append("its critic acts")
+    return ", ".join(words)
 
 
 def _task_of(run: Run) -> str:
