@@ -12,11 +12,12 @@ climbs.csv, for a contrastive critic: how often it likes the best of 16 uniform 
 more than its actor's mode, `better`, in states of the tape, for three kinds of goals.
 
 stands.csv: 200 goals of the task for each way of acting with what a run has learned.
-`held` is the share that ends well; of all 200,
+`held` is the share that ends well, `ever` that which is well at any step; of all 200,
 
 * `stands`: does not, and the hand stood still for the last 20 steps;
 * `high`: does not, and the block ends above the table, in the hand or on the wall;
-* `both`: the two of them.
+* `both`: the two of them;
+* `close`: does not, and the block ends within 8 cm of its goal, where 5 cm count.
 
     python benchmarks/tapes.py runs/one runs/other --out results
 """
@@ -52,6 +53,7 @@ ROWS, SEED = 4000, 40_000
 PROPOSALS = 16  # actions among which the critic chooses
 GOALS, NOISE, MANY = 200, 0.3, 64  # of a way of acting
 STILL, LAST = 0.002, 20  # metres in a step, steps
+CLOSE = 0.08  # metres
 KEY = jax.random.key(SEED)
 
 
@@ -167,10 +169,13 @@ def stands_of(run: Run, agent) -> Iterator[dict]:
     for name, policy in ways.items():
         seen = run.env.episodes(policy, GOALS, seed=SEED)
         failed, states = ~seen.at_end, np.asarray(seen.observations)
-        still, high = stands(states), states[:, -1, OBJECT][:, 2] > 2 * REST
+        end, goals = (x[..., OBJECT] for x in (states[:, -1], np.asarray(seen.goals)))
+        still, high = stands(states), end[:, 2] > 2 * REST
         low, top = wilson(int(seen.at_end.sum()), GOALS)
         held = {"held": float(seen.at_end.mean()), "low": low, "top": top}
+        held["ever"] = float(seen.success.any(1).mean())
         kinds = {"stands": still, "high": high, "both": still & high}
+        kinds["close"] = np.linalg.norm(end - goals, axis=-1) < CLOSE
         shares = {k: float((failed & x).mean()) for k, x in kinds.items()}
         yield about | {"acts": name} | held | shares
 

@@ -122,7 +122,13 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
     states[..., 6] = 0.02
     states[1, -1, 6] = 0.08  # high, and still
     states[2, -1, :3] = 0.1  # it moves
-    seen = SimpleNamespace(observations=states, at_end=np.array([1, 0, 0, 0], bool))
+    states[3, -1, 4:] = 0.0, 0.079, 0.02  # it lies near its goal
+    success = np.zeros((4, 59), bool)
+    success[0, -1] = success[1, 7] = True
+    goals = np.zeros((4, 7)) + states[0, -1]
+    goals[:3, 4] = 0.5
+    seen = SimpleNamespace(observations=states, goals=goals, success=success)
+    seen.at_end = success[:, -1]
     given = []
 
     def episodes(self, policy, n, *, seed):
@@ -142,12 +148,10 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
         "best of a drawn and 15 uniform",
     ]
     for row in rows:
-        assert (row["held"], row["stands"], row["high"], row["both"]) == (
-            0.25,
-            0.5,
-            0.25,
-            0.25,
-        )
+        shares = {
+            k: row[k] for k in ("held", "ever", "stands", "high", "both", "close")
+        }
+        assert list(shares.values()) == [0.25, 0.5, 0.5, 0.25, 0.25, 0.25]
         assert 0 < row["low"] < 0.25 < row["top"] < 1
     mode, noisy, drawn, best, few = (np.asarray(a) for a in given)
     assert (mode == mode[0]).all()  # equal states, equal goals: one action
