@@ -27,7 +27,8 @@ import robot_lab  # noqa: E402
 
 PIXELS, STATES = "binpick-pixels-crl", "binpick-state-crl"
 SCRATCH = "binpick-state-c-learning-own"
-TWINS, NARROW, ACTING = "twins", "narrow", "acting"  # no agents of the zoo
+# No agents of the zoo: two critics, a narrow tower, a critic that acts.
+TWINS, NARROW, ACTING = "twins", "narrow", "acting"
 UNTRAINED = {
     TWINS: (SCRATCH, {"critics": 2}),
     NARROW: (PIXELS, {"tower": "narrow"}),
