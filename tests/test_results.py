@@ -87,13 +87,51 @@ def test_the_command_prints_every_recorded_run(capsys):
         assert f" {100 * run[results.measure(run)]:.1f} (" in printed
 
 
-def test_readme_shows_six_rows_of_what_the_command_prints():
+# README's second table: the recorded runs of a row, what they are told, and who acts.
+FROM_SCRATCH = {
+    "BinPick-own403-gcbc-*": ("GCBC", "nothing", "its actor"),
+    "BinPick-own403-crl-*": ("CRL", "nothing", "its actor"),
+    "BinPick-own403-c_learning-*": ("C-learning with NCE", "nothing", "its actor"),
+    "from-scratch/steps-alone-*": ("C-learning", "nothing", "its actor"),
+    "from-scratch/alone-acts-*": (
+        "C-learning, one critic",
+        "nothing",
+        "its critic",
+    ),
+    "BinPick-own403-td3_her-*": ("TD3+HER", "what counts", "its actor"),
+}
+
+
+def late(run, name):
+    """Mean of the last six tests, in per cent."""
+    return f"{100 * np.mean([r[name] for r in run['curve'] if name in r][-6:]):.0f}"
+
+
+def from_scratch():
+    """README's second table, from the recorded runs."""
+    header = ["BinPick, from scratch", "told", "who acts", "held at the end"]
+    rows = []
+    for pattern, words in FROM_SCRATCH.items():
+        mine = results.runs(pattern)
+        assert [run["seed"] for run in mine] == list(range(len(mine)))
+        assert {run["collected"] for run in mine} == {403_200}
+        assert {run["curve"][-1]["step"] for run in mine} == {100_800}
+        assert {results.told(run) for run in mine} == {words[1] != "nothing"}
+        acts = any(run["config"]["settings"].get("proposals") for run in mine)
+        assert acts == (words[2] == "its critic")
+        ends = [", ".join(late(run, k) for run in mine) for k in ("at_end", "paper")]
+        rows.append([*words, *ends])
+    return results.markdown_table([*header, "the paper's protocol"], rows)
+
+
+def test_readme_shows_what_is_recorded():
     text = (ROOT / "README.md").read_text()
     _, section = text.split("## Results\n")
     shown = [line for line in section.splitlines() if line.startswith("|")]
     header, rule, *rows = results.summary(RUNS).splitlines()
     row_of = {tuple(row.strip("| ").split(" | ")[:2]): row for row in rows}
-    assert shown == [header, rule, *(row_of[kind] for kind in SHOWN)]
+    first = [header, rule, *(row_of[kind] for kind in SHOWN)]
+    assert shown == [*first, *from_scratch().splitlines()]
     mine = [
         run for kind in SHOWN for run in results.grouped(RUNS, "task", "data")[kind]
     ]
