@@ -136,6 +136,16 @@ def test_the_critic_takes_the_action_that_python_takes(page_of_numbers, name, ju
     np.testing.assert_allclose([row["action"] for row in found], best, atol=1e-6)
 
 
+def test_agents_from_scratch_act_by_their_critic_or_have_a_planner_beside_them():
+    names = lab._agents()["BinPick"]["names"]
+    planners = {name: label for name, label in names.items() if ":" in name}
+    assert planners == {f"greedy:{SCRATCH}": lab.GREEDY.format("from scratch")}
+    acting = {name for name, label in names.items() if label.endswith("critic acts")}
+    runs = {name: zoo.load(name)[0].config for name in zoo.names() if "bin" in name}
+    assert acting == {k for k, c in runs.items() if getattr(c, "proposals", 0)}
+    assert len(acting) == 1
+
+
 def test_straight_for_the_goal_never_lifts(page_of_numbers):
     _, _, episodes = robot_lab.started("BinPick", 20, 5)
     told = {"task": "BinPick", "name": "straight", "judge": STATES}

@@ -290,7 +290,8 @@ def _agents() -> dict:
     for name in zoo.names():
         told = json.loads((zoo.FOLDER / f"{name}.json").read_text())
         found[told["task"]]["names"][name] = _label(told)
-        if told["data"] == "own" and told["agent"] in CONTRASTIVE:
+        asks = told["config"]["settings"].get("proposals")  # its own critic, as it acts
+        if told["data"] == "own" and told["agent"] in CONTRASTIVE and not asks:
             found[told["task"]]["own"] = {
                 f"greedy:{name}": GREEDY.format("from scratch")
             }
