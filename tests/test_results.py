@@ -98,6 +98,7 @@ FROM_SCRATCH = {
         "nothing",
         "its critic",
     ),
+    "from-scratch/pair-acts-*": ("C-learning", "nothing", "its critic"),
     "BinPick-own403-td3_her-*": ("TD3+HER", "what counts", "its actor"),
 }
 
