@@ -136,7 +136,12 @@ def test_the_critic_takes_the_action_that_python_takes(page_of_numbers, name, ju
     np.testing.assert_allclose([row["action"] for row in found], best, atol=1e-6)
 
 
-def test_agents_from_scratch_act_by_their_critic_or_have_a_planner_beside_them():
+@pytest.mark.parametrize("order", [sorted, reversed])
+def test_agents_from_scratch_act_by_their_critic_or_have_a_planner_beside_them(
+    order, monkeypatch
+):
+    shipped = list(order(zoo.names()))
+    monkeypatch.setattr(zoo, "names", lambda: shipped)
     names = lab._agents()["BinPick"]["names"]
     planners = {name: label for name, label in names.items() if ":" in name}
     assert planners == {f"greedy:{SCRATCH}": lab.GREEDY.format("from scratch")}
