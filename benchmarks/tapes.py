@@ -142,7 +142,7 @@ def alone(agent, noise: float = 0.0):
     """The agent that acts by its actor alone: drawn, or its mode with noise."""
     settings = {"exploration": noise}
     if hasattr(agent.config, "proposals"):
-        settings["proposals"] = 0
+        settings |= {"proposals": 0, "proposal_steps": 0}
     return replace(agent, config=replace(agent.config, **settings))
 
 

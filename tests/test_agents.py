@@ -194,6 +194,24 @@ def test_with_proposals_the_critic_takes_the_best_action(name, greedy):
 
 
 @pytest.mark.parametrize("name", ["crl", "c_learning"])
+@pytest.mark.parametrize("greedy", [False, True])
+def test_after_the_steps_of_the_proposals_the_actor_acts(name, greedy):
+    batch, how = batch_of(256), {"key": jax.random.key(3), "greedy": greedy}
+    agent = create(name, proposals=15, proposal_steps=2)
+    for step in range(4):
+        alone, always = (
+            replace(agent, config=replace(agent.config, proposals=n, proposal_steps=0))
+            for n in (0, 15)
+        )
+        own, best = (each.act(batch.s, batch.g, **how) for each in (alone, always))
+        assert abs(own - best).max() > 0.1
+        assert agent.config.proposals_at(step) == (15 if step < 2 else 0)
+        a = agent.act(batch.s, batch.g, **how)
+        np.testing.assert_allclose(a, best if step < 2 else own, atol=1e-6)
+        agent = agent.update(batch)[0]
+
+
+@pytest.mark.parametrize("name", ["crl", "c_learning"])
 def test_proposals_change_how_an_agent_acts_and_not_how_it_learns(name):
     batch = batch_of()
     (one, seen), (other, too) = (
@@ -343,6 +361,8 @@ def test_bad_settings_get_one_clear_line(name, setting, message):
         ("c_learning", {"energy": "manhattan"}, "energy must be one of dot, l2, cos"),
         ("c_learning", {"bc": 1.5}, r"bc must lie in \[0, 1\]"),
         ("crl", {"proposals": -1}, "proposals must be at least 0; got -1"),
+        ("crl", {"proposals": 2, "proposal_steps": -1}, "proposal_steps must be at"),
+        ("crl", {"proposal_steps": 9}, "proposal_steps must be 0 without proposals; g"),
     ],
 )
 def test_bad_settings_of_one_agent_get_one_clear_line(name, setting, message):

@@ -104,6 +104,8 @@ class CriticConfig(Config):
     """Does the actor have its own tower, as in the paper, or the critic's features?"""
     proposals: int = 0
     """Uniform actions beside the actor's: the critic takes the best. 0: none."""
+    proposal_steps: int = 0
+    """Updates after which the actor acts without `proposals`; 0: never."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -113,6 +115,15 @@ class CriticConfig(Config):
         checks.at_least("entropy", self.entropy, 0)
         checks.share("bc", self.bc)
         checks.at_least("proposals", self.proposals, 0)
+        checks.at_least("proposal_steps", self.proposal_steps, 0)
+        if self.proposal_steps and not self.proposals:
+            got = self.proposal_steps
+            raise ValueError(f"proposal_steps must be 0 without proposals; got {got}")
+
+    def proposals_at(self, step: int) -> int:
+        """Proposals with which the agent acts after `step` updates."""
+        over = self.proposal_steps and step >= self.proposal_steps
+        return 0 if over else self.proposals
 
     @property
     def critic(self) -> dict:

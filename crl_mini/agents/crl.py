@@ -178,11 +178,20 @@ class CRL(Agent):
     def act(self, s, g, *, key: PRNGKeyArray, greedy: bool = False):
         """Actions (B, A), or (B,) if discrete, for states and goals; batched.
 
-        With `proposals` the critic takes the best of the policy's and of uniform ones.
+        With `proposals` the critic takes the best of the policy's and of uniform ones,
+        in the agent's first `proposal_steps` updates or, if that is 0, always.
         """
+        config, how = self.config, {"key": key, "greedy": greedy}
+        own, best = (partial(f, s, g, **how) for f in (self.policy, self.search))
+        if not config.proposals:
+            return own()
+        if not config.proposal_steps:
+            return best()
+        return jax.lax.cond(self.step < config.proposal_steps, best, own)
+
+    def search(self, s, g, *, key: PRNGKeyArray, greedy: bool):
+        """What the agent does with `proposals`: actions as in `act`."""
         n, action = self.config.proposals, self.critic.action
-        if not n:
-            return self.policy(s, g, key=key, greedy=greedy)
         own, others = jax.random.split(key)
         a = self.policy(s, g, key=own, greedy=greedy)[:, None]
         low, high = jnp.array(action.low), jnp.array(action.high)

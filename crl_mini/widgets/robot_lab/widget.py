@@ -167,7 +167,7 @@ def packed(run: Run, agent) -> bytes:
         for k, head in enumerate(heads):
             towers |= {f"phi{k}": head.phi_tower, f"psi{k}": head.psi_tower}
         told |= {"energy": heads[0].energy, "heads": [*map(_constants, heads)]}
-        told["proposals"] = run.config.proposals
+        told["proposals"] = run.config.proposals_at(int(agent.step))
     layers = {name: _layers(tower) for name, tower in towers.items()}
     arrays = [stored(x[...])[1:] for many in layers.values() for x in many]
     told["towers"] = {
