@@ -19,6 +19,9 @@ stands.csv: 200 goals of the task for each way of acting with what a run has lea
 * `both`: the two of them;
 * `close`: does not, and the block ends within 8 cm of its goal, where 5 cm count.
 
+ends.csv, for the actor's mode: where the goal has the block and where the block ends,
+on the table, in metres, a row for each of the 200 goals.
+
     python benchmarks/tapes.py runs/one runs/other --out results
 """
 
@@ -180,6 +183,16 @@ def stands_of(run: Run, agent) -> Iterator[dict]:
         yield about | {"acts": name} | held | shares
 
 
+def ends_of(run: Run, agent) -> Iterator[dict]:
+    """A row for each goal: where it has the block, and where the mode leaves it."""
+    seen = run.env.episodes(run.policy(alone(agent), "mode"), GOALS, seed=SEED)
+    end = np.asarray(seen.observations)[:, -1, OBJECT]
+    places = np.concatenate([np.asarray(seen.goals)[:, OBJECT][:, :2], end[:, :2]], 1)
+    for place in places.round(4).tolist():
+        where = dict(zip(("goal_x", "goal_y", "end_x", "end_y"), place, strict=True))
+        yield {"agent": run.agent, "seed": run.seed} | where
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = Parser(prog="tapes.py", description=__doc__.splitlines()[0])
@@ -194,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
         agents = [restored(folder) for folder in args.runs]
         climbs = [row for run, one in agents for row in climbs_of(run, alone(one))]
         ways = [row for run, agent in agents for row in stands_of(run, agent)]
+        ends = [row for run, agent in agents for row in ends_of(run, agent)]
     except (ValueError, OSError) as problem:
         parser.error(str(problem))
     for row in [*rows, *climbs, *ways]:
@@ -201,8 +215,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.out:
         command = " ".join(["python benchmarks/tapes.py", *map(str, args.runs)])
         minutes = round((time.perf_counter() - begun) / 60, 1)
-        for name, mine in (("tapes", rows), ("climbs", climbs), ("stands", ways)):
-            record(args.out, name, mine, {"command": command, "minutes": minutes})
+        told = {"command": command, "minutes": minutes}
+        tables = {"tapes": rows, "climbs": climbs, "stands": ways, "ends": ends}
+        for name, mine in tables.items():
+            record(args.out, name, mine, told)
     return 0
 
 

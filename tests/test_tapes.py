@@ -73,6 +73,10 @@ def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
     assert json.loads((tmp_path / "tapes.json").read_text())["versions"]
     ways, _ = results.read(str(tmp_path / "stands.csv"))
     assert len({r["acts"] for r in ways}) == len(ways) == 5
+    ends, _ = results.read(str(tmp_path / "ends.csv"))
+    gaps = [np.hypot(r["end_x"] - r["goal_x"], r["end_y"] - r["goal_y"]) for r in ends]
+    assert len(gaps) == tapes.GOALS
+    assert ways[0]["held"] <= np.mean(np.array(gaps) < 0.05)  # heights count, too
 
 
 def test_how_often_a_random_action_is_better(runs):
@@ -154,6 +158,10 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
         assert list(shares.values()) == [0.25, 0.5, 0.5, 0.25, 0.25, 0.25]
         assert 0 < row["low"] < 0.25 < row["top"] < 1
     mode, noisy, drawn, best, few = (np.asarray(a) for a in given)
+    places = ("goal_x", "goal_y", "end_x", "end_y")
+    by_mode = [[r[k] for k in places] for r in tapes.ends_of(run, agent)]
+    assert by_mode == [[0.5, 0, 0, 0]] * 3 + [[0, 0, 0, 0.079]]
+    np.testing.assert_array_equal(given[-1], mode)
     assert (mode == mode[0]).all()  # equal states, equal goals: one action
     assert abs((noisy - mode).std() - 0.3) < 0.06
     for a in (drawn, best, few):

@@ -133,7 +133,7 @@ def test_runs_that_are_not_finished_are_not_kept(tmp_path):
 def test_the_agents_that_ship_are_small(monkeypatch):
     monkeypatch.undo()
     sizes = [path.stat().st_size for path in zoo.FOLDER.iterdir() if path.is_file()]
-    assert sum(sizes) < 25e6
+    assert sum(sizes) < 12e6
     named = {path.stem for path in zoo.FOLDER.glob("*.safetensors")}
     assert named == {*zoo.names()}
 
