@@ -19,8 +19,12 @@ stands.csv: 200 goals of the task for each way of acting with what a run has lea
 * `both`: the two of them;
 * `close`: does not, and the block ends within 8 cm of its goal, where 5 cm count.
 
-ends.csv, for the actor's mode: where the goal has the block and where the block ends,
-on the table, in metres, a row for each of the 200 goals.
+aims.csv: the actor's mode in 200 episodes of practice, and in 200 others as it is and
+`corrected` after the practice, closer to the goal than `near`, in metres. `off` is the
+median distance of the block from its goal at the end, in metres.
+
+ends.csv, of the practice: where the goal has the block and where the block ends, on the
+table, in metres.
 
     python benchmarks/tapes.py runs/one runs/other --out results
 """
@@ -46,6 +50,7 @@ from crl_mini.agents import AGENTS
 from crl_mini.agents.td3_her import QNetworks
 from crl_mini.critic import paired
 from crl_mini.envs.tabletop import HAND, OBJECT, REST
+from crl_mini.measure import planning
 from crl_mini.measure.planning import best_of, joined, planner, uniform
 from crl_mini.measure.statistics import wilson
 from crl_mini.runs.files import record
@@ -57,6 +62,7 @@ PROPOSALS = 16  # actions among which the critic chooses
 GOALS, NOISE, MANY = 200, 0.3, 64  # of a way of acting
 STILL, LAST = 0.002, 20  # metres in a step, steps
 CLOSE = 0.08  # metres
+AIMS, PRACTICE, FRESH = (0.08, 0.1, 0.12), 60_000, 80_000  # metres; seeds of goals
 KEY = jax.random.key(SEED)
 
 
@@ -183,14 +189,37 @@ def stands_of(run: Run, agent) -> Iterator[dict]:
         yield about | {"acts": name} | held | shares
 
 
-def ends_of(run: Run, agent) -> Iterator[dict]:
-    """A row for each goal: where it has the block, and where the mode leaves it."""
-    seen = run.env.episodes(run.policy(alone(agent), "mode"), GOALS, seed=SEED)
-    end = np.asarray(seen.observations)[:, -1, OBJECT]
-    places = np.concatenate([np.asarray(seen.goals)[:, OBJECT][:, :2], end[:, :2]], 1)
-    for place in places.round(4).tolist():
-        where = dict(zip(("goal_x", "goal_y", "end_x", "end_y"), place, strict=True))
-        yield {"agent": run.agent, "seed": run.seed} | where
+def aims_of(run: Run, agent) -> tuple[list[dict], list[dict]]:
+    """Rows for each way of aiming, and for each goal of the practice."""
+    mode, about = (
+        run.policy(alone(agent), "mode"),
+        {"agent": run.agent, "seed": run.seed},
+    )
+    practice = run.env.episodes(mode, GOALS, seed=PRACTICE)
+    ends, goals = (
+        np.asarray(x) for x in (practice.observations[:, -1], practice.goals)
+    )
+    places = np.concatenate([x[:, OBJECT][:, :2] for x in (goals, ends)], 1)
+    names = "goal_x", "goal_y", "end_x", "end_y"
+    table = [
+        about | dict(zip(names, place, strict=True))
+        for place in places.astype(float).round(4).tolist()
+    ]
+    ways = {("practice", 0.0): practice}
+    hits = np.linalg.norm(ends - goals, axis=1) < planning.WITHIN
+    for near in (0.0, *AIMS) if hits.sum() > goals.shape[1] else ():
+        aimed = planning.corrected(mode, goals, ends, near=near)
+        seen = run.env.episodes(aimed, GOALS, seed=FRESH)
+        ways["corrected" if near else "as it is", near] = seen
+    rows = []
+    for (way, near), seen in ways.items():
+        low, high = wilson(int(seen.at_end.sum()), GOALS)
+        miss = np.asarray(seen.observations)[:, -1, OBJECT]
+        miss = np.linalg.norm(miss - np.asarray(seen.goals)[:, OBJECT], axis=-1)
+        row = {"aims": way, "near": near, "held": float(seen.at_end.mean())}
+        row |= {"low": low, "top": high, "ever": float(seen.ever.mean())}
+        rows.append(about | row | {"off": float(np.median(miss))})
+    return rows, table
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -207,7 +236,7 @@ def main(argv: list[str] | None = None) -> int:
         agents = [restored(folder) for folder in args.runs]
         climbs = [row for run, one in agents for row in climbs_of(run, alone(one))]
         ways = [row for run, agent in agents for row in stands_of(run, agent)]
-        ends = [row for run, agent in agents for row in ends_of(run, agent)]
+        aims, ends = zip(*(aims_of(run, agent) for run, agent in agents), strict=True)
     except (ValueError, OSError) as problem:
         parser.error(str(problem))
     for row in [*rows, *climbs, *ways]:
@@ -216,7 +245,8 @@ def main(argv: list[str] | None = None) -> int:
         command = " ".join(["python benchmarks/tapes.py", *map(str, args.runs)])
         minutes = round((time.perf_counter() - begun) / 60, 1)
         told = {"command": command, "minutes": minutes}
-        tables = {"tapes": rows, "climbs": climbs, "stands": ways, "ends": ends}
+        tables = {"tapes": rows, "climbs": climbs, "stands": ways}
+        tables |= {"aims": sum(aims, []), "ends": sum(ends, [])}
         for name, mine in tables.items():
             record(args.out, name, mine, told)
     return 0

@@ -71,6 +71,29 @@ def test_joined_proposals_stand_beside_each_other_with_keys_of_their_own():
         planning.joined()
 
 
+def test_a_corrected_policy_asks_for_a_goal_that_it_then_hits():
+    """It ends at A g + b, but for episodes that end far away; one entry is constant."""
+    goals = RNG.uniform(-1, 1, (60, 3))
+    goals[:, 2] = 0.04
+    A, b = np.array([[1.1, 0.2, 0], [-0.1, 0.8, 0], [0, 0, 1]]), np.array([0.3, 0, 0.1])
+    ends = goals @ A.T + b
+    ends[50:] += 5
+
+    def mirror(s, g, key):
+        return g
+
+    asked = planning.corrected(mirror, goals, ends, near=0.5, within=1)
+    s, g = goals[:50].copy(), jnp.asarray(goals[:50])
+    s[:25, 0] += 0.49
+    s[25:, 0] -= 0.51
+    found = np.asarray(asked(jnp.asarray(s), g, None))
+    np.testing.assert_array_equal(found[25:], g[25:])
+    by_hand = 2 * goals[:25] - ends[:25]  # g - b(g), with b(g) = end - g
+    np.testing.assert_allclose(found[:25], by_hand, atol=1e-5)
+    with pytest.raises(ValueError, match="ends near their goals must be at least 4"):
+        planning.corrected(mirror, goals, goals + 3, near=0.5, within=1)
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 3)])
 def test_replayed_actions_are_those_of_the_nearest_observations(shape):
     seen = RNG.integers(0, 256, (50, *shape)).astype(np.uint8)  # pictures, too

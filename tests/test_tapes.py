@@ -76,7 +76,39 @@ def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
     ends, _ = results.read(str(tmp_path / "ends.csv"))
     gaps = [np.hypot(r["end_x"] - r["goal_x"], r["end_y"] - r["goal_y"]) for r in ends]
     assert len(gaps) == tapes.GOALS
-    assert ways[0]["held"] <= np.mean(np.array(gaps) < 0.05)  # heights count, too
+    aims, _ = results.read(str(tmp_path / "aims.csv"))
+    assert aims[0]["aims"] == "practice"
+    assert aims[0]["held"] <= np.mean(np.array(gaps) < 0.05)  # heights count, too
+
+
+def test_aims_are_corrected_after_practice(runs, monkeypatch):
+    """Episodes are made: all end 3 cm beside their goals, and one of four holds."""
+    goals = np.tile([0, 0, 0, 0.04, 0.5, 0, 0.02], (12, 1))
+    states = np.repeat(goals[:, None], 60, 1)
+    states[:, -1, 5] = 0.03
+    success = np.zeros((12, 59), bool)
+    success[::2, 7] = success[::4, -1] = True
+    seen = SimpleNamespace(observations=states, goals=goals, success=success)
+    seen.at_end, seen.ever, given = success[:, -1], success.any(1), []
+
+    def episodes(self, policy, n, *, seed):
+        given.append(policy(*map(jnp.asarray, (goals, goals)), tapes.KEY))
+        return seen
+
+    run, agent = tapes.restored(runs[0].out)
+    monkeypatch.setattr(type(run.env), "episodes", episodes)
+    monkeypatch.setattr(tapes, "GOALS", 12)
+    rows, ends = tapes.aims_of(run, agent)
+    ways = [("practice", 0), ("as it is", 0)]
+    ways += [("corrected", near) for near in (0.08, 0.1, 0.12)]
+    assert [(r["aims"], r["near"]) for r in rows] == ways
+    for r in rows:
+        assert (r["held"], r["ever"], round(r["off"], 6)) == (0.25, 0.5, 0.03)
+        assert 0 < r["low"] < 0.25 < r["top"] < 1
+    places = ("goal_x", "goal_y", "end_x", "end_y")
+    assert [[r[k] for k in places] for r in ends] == [[0.5, 0, 0.5, 0.03]] * 12
+    for a, r in zip(given, rows, strict=True):  # they are asked at their goals
+        assert (np.asarray(a) == given[0]).all() == (r["aims"] != "corrected")
 
 
 def test_how_often_a_random_action_is_better(runs):
@@ -158,10 +190,6 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
         assert list(shares.values()) == [0.25, 0.5, 0.5, 0.25, 0.25, 0.25]
         assert 0 < row["low"] < 0.25 < row["top"] < 1
     mode, noisy, drawn, best, few = (np.asarray(a) for a in given)
-    places = ("goal_x", "goal_y", "end_x", "end_y")
-    by_mode = [[r[k] for k in places] for r in tapes.ends_of(run, agent)]
-    assert by_mode == [[0.5, 0, 0, 0]] * 3 + [[0, 0, 0, 0.079]]
-    np.testing.assert_array_equal(given[-1], mode)
     assert (mode == mode[0]).all()  # equal states, equal goals: one action
     assert abs((noisy - mode).std() - 0.3) < 0.06
     for a in (drawn, best, few):

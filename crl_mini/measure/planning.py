@@ -1,7 +1,8 @@
 """Policies from a critic alone: the best of some actions, and waypoints to far goals.
 
 These functions use only the methods `see`, `phi`, `psi` and `logits` of a critic, and
-the waypoints take arrays. So they work with states and with pictures.
+the waypoints take arrays. So they work with states and with pictures. `corrected` is
+for any policy whose goals are states.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from scipy.special import logsumexp
 
 from crl_mini import checks
 from crl_mini.critic import best_of
+
+WITHIN = 0.15  # of a goal in the tabletop's units: an end that tells how a policy aims
 
 # Greedy choice. A proposal is a function (s, g, key) -> candidates (B, K, A).
 
@@ -87,6 +90,43 @@ def replayed(
         return taken[jax.lax.top_k(-gap, n)[1]]
 
     return propose
+
+
+# Aim.
+
+
+def corrected(
+    policy: Callable,
+    goals: Float[np.ndarray, "N S"],
+    ends: Float[np.ndarray, "N S"],
+    *,
+    near: float,
+    within: float = WITHIN,
+) -> Callable:
+    """A policy that asks for another goal where the policy alone would end beside it.
+
+    `ends` are the last states of its episodes with these `goals`. The miss, end minus
+    goal, is fitted as an affine function b(g), by least squares over the episodes that
+    end less than `within` from their goals. Less than `near` from g the new policy acts
+    as for g - b(g), elsewhere as for g. Distances are in the units of a state.
+
+    Errors: ``ValueError`` for other shapes, and if fewer than S + 1 ends are near.
+    """
+    checks.shaped("ends", ends, np.shape(goals))
+    goals = np.asarray(goals, float)
+    miss = np.asarray(ends, float) - goals
+    use = np.linalg.norm(miss, axis=1) < within
+    least = goals.shape[1] + 1
+    checks.at_least("the number of ends near their goals", int(use.sum()), least)
+    x = np.pad(goals[use], ((0, 0), (1, 0)), constant_values=1)
+    first, *rest = jnp.asarray(np.linalg.lstsq(x, miss[use], rcond=1e-3)[0], float)
+    slope = jnp.stack(rest)
+
+    def acts(s, g, key):
+        close = jnp.linalg.norm(s - g, axis=1) < near
+        return policy(s, jnp.where(close[:, None], g - first - g @ slope, g), key)
+
+    return acts
 
 
 # Distances along a film.
