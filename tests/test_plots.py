@@ -315,6 +315,20 @@ def test_embeddings_are_points_with_links_between_neighbours():
     assert drawn == {frozenset((tuple(points[i]), tuple(points[j]))) for i, j in near}
 
 
+def test_misses_are_arrows_from_goals_to_ends():
+    goals = np.array([[0.0, 0], [1, 2], [3, 1], [0, 5]])
+    moves = np.array([[1.0, 0], [0, 4.9], [6, 0], [0, 16]])
+    figure = plots.misses({"a": (goals, goals + moves), "b": (goals, goals)}, 5)
+    (few, many), (all_, none) = (ax.collections for ax in figure.axes)
+    for arrows, rows in ((few, [0, 1]), (many, [2]), (all_, [0, 1, 2, 3]), (none, [])):
+        np.testing.assert_array_equal(arrows.get_offsets(), goals[rows])
+    np.testing.assert_array_equal(np.stack([few.U, few.V], 1), moves[:2])
+    assert many.get_facecolor().tolist() != few.get_facecolor().tolist()
+    (left, right), (low, high) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
+    assert left <= 0 < 9 <= right  # the ends, too
+    assert low <= 0 < 6.9 <= high < 16
+
+
 def test_action_planes_mark_the_mode_and_the_best_action():
     values = np.zeros((5, 5))
     values[4, 1] = 1  # dy = 1, dx = -0.5

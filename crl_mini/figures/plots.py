@@ -707,6 +707,33 @@ def action_planes(panels: Mapping[str, tuple[Array, Array, Array]]) -> Figure:
 
 
 @styled
+def misses(panels: Mapping[str, tuple[Array, Array]], limit: float) -> Figure:
+    """Arrows from where the goals are, (N, 2) in cm, to what was reached, a panel each.
+
+    Orange ones miss by more than `limit`; of more than three limits none is drawn.
+    """
+    kinds = {f"below {limit:g} cm": (0, limit), "more": (limit, 3 * limit)}
+    figure, axes = _panels(len(panels), 3.6, sharex=True, sharey=True)
+    how = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "xy", "width": 0.2}
+    for ax, (title, (goals, ends)) in zip(axes, panels.items(), strict=True):
+        far = np.linalg.norm(ends - goals, axis=1)
+        for (label, (low, high)), colour in zip(
+            kinds.items(), (BLUE, ORANGE), strict=True
+        ):
+            use = (far >= low) & (far < high)
+            arrows = *goals[use].T, *(ends - goals)[use].T
+            ax.quiver(*arrows, color=colour, label=label, **how)
+            ax.update_datalim(ends[use])
+        ax.autoscale_view()
+        ax.set(title=title, xlabel="x, cm", aspect="equal")
+    axes[0].set(ylabel="y, cm")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2
+    )
+    return figure
+
+
+@styled
 def maps_over(
     images: Array, columns: Sequence[str], maps: Mapping[str, Array]
 ) -> Figure:
