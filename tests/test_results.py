@@ -99,7 +99,18 @@ FROM_SCRATCH = {
         "its critic",
     ),
     "from-scratch/pair-acts-*": ("C-learning", "nothing", "its critic"),
+    "from-scratch/pair-turns-*": (
+        "C-learning",
+        "nothing",
+        "its critic, then its actor",
+    ),
     "BinPick-own403-td3_her-*": ("TD3+HER", "what counts", "its actor"),
+}
+WAYS = "proposals", "proposal_steps"  # settings, if they are not 0
+WHO = {
+    (): "its actor",
+    WAYS[:1]: "its critic",
+    WAYS: "its critic, then its actor",
 }
 
 
@@ -118,8 +129,10 @@ def from_scratch():
         assert {run["collected"] for run in mine} == {403_200}
         assert {run["curve"][-1]["step"] for run in mine} == {100_800}
         assert {results.told(run) for run in mine} == {words[1] != "nothing"}
-        acts = any(run["config"]["settings"].get("proposals") for run in mine)
-        assert acts == (words[2] == "its critic")
+        ways = {
+            tuple(k for k in WAYS if run["config"]["settings"].get(k)) for run in mine
+        }
+        assert [words[2]] == [WHO[way] for way in ways]
         ends = [", ".join(late(run, k) for run in mine) for k in ("at_end", "paper")]
         rows.append([*words, *ends])
     return results.markdown_table([*header, "the paper's protocol"], rows)
