@@ -175,7 +175,7 @@ def success(node: Node, name: str) -> dict:
     """Successes of 50 episodes in the page and in Python."""
     tasks = {task.lower(): task for task in TASKS}
     way, _, whose = name.partition(":")
-    task = tasks.get(name.partition("-")[0], "BinPick")  # of a planner
+    task = tasks.get((whose or name).partition("-")[0], "BinPick")  # of a planner
     length, file = TASKS[task].length, name if name in zoo.names() else None
     _, _, episodes = started(task, SEEDS, 777)
     judge = whose or f"{task.lower()}-state-crl"

@@ -105,6 +105,7 @@ FROM_SCRATCH = {
         "its critic, then its actor",
     ),
     "BinPick-own403-td3_her-*": ("TD3+HER", "what counts", "its actor"),
+    "from-scratch/told-*": ("TD3+HER, trained again", "what counts", "its actor"),
 }
 WAYS = "proposals", "proposal_steps"  # settings, if they are not 0
 WHO = {

@@ -151,6 +151,29 @@ def test_agents_from_scratch_act_by_their_critic_or_have_a_planner_beside_them(
     assert len(acting) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "judge"),
+    [
+        ("greedy:reach-state-crl-own", "Reach", "reach-state-crl-own"),
+        ("reach-state-gcbc-own", "Reach", "reach-state-crl"),
+        ("greedy", "BinPick", STATES),
+    ],
+)
+def test_success_is_measured_on_the_task_of_the_agent(name, task, judge, monkeypatch):
+    asked = []
+
+    class Asked:
+        def run(self, way, **given):
+            asked.append(given)
+            return [{"done": True, "high": 0}] * len(given["episodes"])
+
+    monkeypatch.setattr(robot_lab, "_of_python", lambda *what: {"asked": what})
+    found = robot_lab.success(Asked(), name)
+    assert found == {"page": robot_lab.SEEDS, "asked": (task, name, judge)}
+    assert (asked[0]["task"], asked[0]["judge"]) == (task, judge)
+    assert asked[0]["length"] == TASKS[task].length
+
+
 def test_straight_for_the_goal_never_lifts(page_of_numbers):
     _, _, episodes = robot_lab.started("BinPick", 20, 5)
     told = {"task": "BinPick", "name": "straight", "judge": STATES}

@@ -23,6 +23,7 @@ from crl_mini.envs.tabletop import TASKS, TabletopVector
 from crl_mini.figures.plots import pictures
 from crl_mini.runs import zoo
 from crl_mini.runs.results import called
+from crl_mini.runs.results import told as is_told
 from crl_mini.runs.run import Run, restored
 from crl_mini.widgets.base import (
     Name,
@@ -287,8 +288,9 @@ def _agents() -> dict:
     found = {
         name: {"names": {}, "judge": f"{name.lower()}-state-crl"} for name in TASKS
     }
-    for name in zoo.names():
-        told = json.loads((zoo.FOLDER / f"{name}.json").read_text())
+    known = {n: json.loads((zoo.FOLDER / f"{n}.json").read_text()) for n in zoo.names()}
+    # Those from scratch come last.
+    for name, told in sorted(known.items(), key=lambda item: item[1]["data"] == "own"):
         found[told["task"]]["names"][name] = _label(told)
         asks = told["config"]["settings"].get("proposals")  # its own critic, as it acts
         if told["data"] == "own" and told["agent"] in CONTRASTIVE and not asks:
@@ -306,6 +308,8 @@ def _label(told: dict) -> str:
     words = [called(told), f"from {sees}", *["from scratch"] * (told["data"] == "own")]
     if told["config"]["settings"].get("proposals"):
         words.append("its critic acts")
+    if is_told(told):
+        words.append("told what counts")
     return ", ".join(words)
 
 
