@@ -267,7 +267,7 @@ def frames(page: Path, seconds: float = 10) -> Iterator[tuple]:
 def measured(node: Node, page: Path | None, kinds: list[str]) -> Iterator[dict]:
     """A row for each number of these kinds."""
     minds = dict.fromkeys(
-        x for told in RobotLab().agents.values() for x in told["names"]
+        x for told in RobotLab().agents.values() for x, _ in told["names"]
     )
     many = {
         "pictures": (TASKS, pictures),

@@ -142,13 +142,26 @@ def test_agents_from_scratch_act_by_their_critic_or_have_a_planner_beside_them(
 ):
     shipped = list(order(zoo.names()))
     monkeypatch.setattr(zoo, "names", lambda: shipped)
-    names = lab._agents()["BinPick"]["names"]
+    names = dict(lab._agents()["BinPick"]["names"])
     planners = {name: label for name, label in names.items() if ":" in name}
     assert planners == {f"greedy:{SCRATCH}": lab.GREEDY.format("from scratch")}
     acting = {name for name, label in names.items() if label.endswith("critic acts")}
     runs = {name: zoo.load(name)[0].config for name in zoo.names() if "bin" in name}
     assert acting == {k for k, c in runs.items() if getattr(c, "proposals", 0)}
     assert len(acting) == 1
+    knowing = {name for name, label in names.items() if label.endswith("what counts")}
+    assert knowing == {"binpick-state-td3-her", "binpick-state-td3-her-own"}
+
+
+def test_a_saved_page_lists_agents_from_play_before_those_from_scratch():
+    saved = json.loads(json.dumps(RobotLab().agents, sort_keys=True))
+    for task, told in saved.items():
+        labels = [label for _, label in told["names"]]
+        assert " (no " not in labels[0], task
+        agents = [label for label in labels if " (no " not in label]
+        own = ["from scratch" in label for label in agents]
+        assert own == sorted(own)
+        assert not own[0]
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ export default widget("robot-lab", ["task", "agent", "proposals", "speed"], (mod
       `${fixed(far, 1)} centimetres from the goal. Arrow keys move the goal.`);
   }
 
-  const names = (task) => agents[task].names;
+  const names = (task) => Object.fromEntries(agents[task].names);
   const tasks = select(model, "task", "Task", Object.fromEntries(
     Object.keys(agents).map((name) => [name, name])));
   const minds = select(model, "agent", "Agent", names(model.get("task")));

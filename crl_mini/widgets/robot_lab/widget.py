@@ -234,7 +234,8 @@ class RobotLab(
     wanted = traitlets.List().tag(sync=True)  # names of the parts that were asked for
     megabytes = traitlets.Float().tag(sync=True)
     poster = traitlets.Bytes().tag(sync=True)  # WebP
-    agents = traitlets.Dict().tag(sync=True)  # task -> names and labels, and the judge
+    # task -> (name, label) of each, in their order, and the judge
+    agents = traitlets.Dict().tag(sync=True)
     task = Name("BinPick", named(*TASKS))
     agent = traitlets.Unicode().tag(sync=True)
     proposals = Whole(64, within(1, 256))
@@ -244,18 +245,19 @@ class RobotLab(
 
     def __init__(self, task: str | None = None, agent=None, **kwargs):
         agents, self._own = _agents(), {}
-        known = [*zoo.names(), *(x for told in agents.values() for x in told["names"])]
+        known = [x for told in agents.values() for x, _ in told["names"]]
         if agent is not None and agent not in known:
             run, trained = restored(
                 agent.out if isinstance(agent, Run) else Path(agent)
             )
             self._own, agent = {OWN: packed(run, trained)}, OWN
             task = task or _task_of(run)
-            agents[task]["names"] = {OWN: "your own run"} | agents[task]["names"]
+            agents[task]["names"].insert(0, (OWN, "your own run"))
         task = task or "BinPick"
         checks.one_of("task", task, TASKS)
-        agent = agent or next(iter(agents[task]["names"]))
-        checks.one_of("agent", agent, agents[task]["names"])
+        names = [name for name, _ in agents[task]["names"]]
+        agent = agent or names[0]
+        checks.one_of("agent", agent, names)
         sizes = [len(part(name)) for name in MUJOCO]
         if "CRL_MINI_BOOK" in os.environ:
             kwargs = {"source": BESIDE} | kwargs
@@ -298,7 +300,8 @@ def _agents() -> dict:
                 f"greedy:{name}": GREEDY.format("from scratch")
             }
     for told in found.values():
-        told["names"] |= PLANNERS | told.pop("own", {})
+        names = told["names"] | PLANNERS | told.pop("own", {})
+        told["names"] = [*names.items()]  # a saved page sorts the keys of a dict
     return found
 
 
