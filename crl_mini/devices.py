@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 #: The environment variable that says where to keep compiled programs: FOLDER, 0 or off.
 CACHE = "CRL_MINI_COMPILATION_CACHE"
 #: What the driver of a GPU of NVIDIA's shows of it.
+THREADS = "PJRT_NPROC", "NPROC"  # the environment's names for XLA's, the first counts
 GPUS = "/dev/nvidia[0-9]*"
 HELP = (
     "; JAX does not see this machine's GPU. In Colab: Runtime > Disconnect and delete "
@@ -63,10 +64,20 @@ def usable_cores() -> int:
 
 
 def device() -> str:
-    """The number and kind of the devices in use, in words."""
+    """The number and kind of the devices in use, in words.
+
+    On CPUs also XLA's threads, where the environment sets their number: with another
+    one the last digits differ, and after many updates the whole run.
+    """
     if jax.default_backend() == "cpu":
-        return f"{usable_cores()} CPU core{'s' * (usable_cores() > 1)}"
+        given = (os.environ.get(name, "") for name in THREADS)
+        threads = [f" ({_counted(int(n), 'thread')})" for n in given if n.isdecimal()]
+        return "".join([_counted(usable_cores(), "CPU core"), *threads[:1]])
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def peak_memory_gib() -> float | None:

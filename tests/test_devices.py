@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from crl_mini import devices
 from crl_mini.devices import CACHE, peak_memory_gib, use_compilation_cache
 
 # Four processes that make the same program, two of them without optimizing.
@@ -119,3 +120,24 @@ def test_peak_memory_is_the_devices_own_number(monkeypatch):
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
     assert peak_memory_gib() == 1.5
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="looks at CPUs")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "2 CPU cores"),
+        ({"PJRT_NPROC": "1"}, "2 CPU cores (1 thread)"),
+        ({"NPROC": "4"}, "2 CPU cores (4 threads)"),
+        ({"PJRT_NPROC": "1", "NPROC": "4"}, "2 CPU cores (1 thread)"),
+        ({"PJRT_NPROC": "many", "NPROC": "4"}, "2 CPU cores (4 threads)"),
+        ({"PJRT_NPROC": ""}, "2 CPU cores"),
+    ],
+)
+def test_the_device_says_how_many_threads_were_asked_for(given, said, monkeypatch):
+    monkeypatch.setattr(devices, "usable_cores", lambda: 2)
+    for name in devices.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert devices.device() == said
