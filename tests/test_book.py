@@ -382,6 +382,20 @@ def test_a_choice_says_whether_it_is_right_and_uncovers_the_result(book, page_fa
 
 
 @pytest.mark.browser
+def test_a_result_that_waits_leaves_no_screen_empty(book, page_factory):
+    tab = page_factory(f"{book.as_uri()}/chapters/12-missing-deeper.html")
+    waits = tab.locator(".cell.waits > .cell_output")
+    heights = "boxes => boxes.map(box => [box.clientHeight, box.scrollHeight])"
+    shown, whole = zip(*waits.evaluate_all(heights), strict=True)
+    assert max(shown) <= 480 < max(whole)
+    tall = waits.nth(whole.index(max(whole)))
+    cell = tall.locator("xpath=..").element_handle()
+    cell.evaluate("cell => cell.previousElementSibling.querySelector('summary').click()")
+    cell.wait_for_selector(".cell_output > *", state="visible")
+    assert cell.evaluate("cell => cell.lastElementChild.clientHeight") > 480
+
+
+@pytest.mark.browser
 def test_without_scripts_results_and_choices_are_there(book, page_factory):
     page = f"{book.as_uri()}/chapters/01-reach.html"
     tab = page_factory(page, java_script_enabled=False)
