@@ -390,7 +390,8 @@ def test_a_result_that_waits_leaves_no_screen_empty(book, page_factory):
     assert max(shown) <= 480 < max(whole)
     tall = waits.nth(whole.index(max(whole)))
     cell = tall.locator("xpath=..").element_handle()
-    cell.evaluate("cell => cell.previousElementSibling.querySelector('summary').click()")
+    choice = "cell => cell.previousElementSibling.querySelector('summary')"
+    cell.evaluate_handle(choice).as_element().click()
     cell.wait_for_selector(".cell_output > *", state="visible")
     assert cell.evaluate("cell => cell.lastElementChild.clientHeight") > 480
 
