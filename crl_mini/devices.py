@@ -14,8 +14,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 #: The environment variable that says where to keep compiled programs: FOLDER, 0 or off.
 CACHE = "CRL_MINI_COMPILATION_CACHE"
+#: Variables that say how many threads XLA has on CPUs: the first one counts.
+THREADS = "PJRT_NPROC", "NPROC"
 #: What the driver of a GPU of NVIDIA's shows of it.
-THREADS = "PJRT_NPROC", "NPROC"  # the environment's names for XLA's, the first counts
 GPUS = "/dev/nvidia[0-9]*"
 HELP = (
     "; JAX does not see this machine's GPU. In Colab: Runtime > Disconnect and delete "
