@@ -115,11 +115,6 @@ WHO = {
 }
 
 
-def late(run, name):
-    """Mean of the last six tests, in per cent."""
-    return f"{100 * np.mean([r[name] for r in run['curve'] if name in r][-6:]):.0f}"
-
-
 def from_scratch():
     """README's second table, from the recorded runs."""
     header = ["BinPick, from scratch", "told", "who acts", "held at the end"]
@@ -134,7 +129,8 @@ def from_scratch():
             tuple(k for k in WAYS if run["config"]["settings"].get(k)) for run in mine
         }
         assert [words[2]] == [WHO[way] for way in ways]
-        ends = [", ".join(late(run, k) for run in mine) for k in ("at_end", "paper")]
+        each = [[results.late(run, k)[0] for run in mine] for k in ("at_end", "paper")]
+        ends = [", ".join(f"{100 * x:.0f}" for x in shares) for shares in each]
         rows.append([*words, *ends])
     return results.markdown_table([*header, "the paper's protocol"], rows)
 

@@ -140,6 +140,15 @@ def scores(runs: list[dict]) -> Float[np.ndarray, "R 1"]:
     return np.array([[run[measure(run)]] for run in runs], float)
 
 
+def late(run: dict, name: str) -> tuple[float, float, float]:
+    """Mean, lowest and highest of ``ever``, ``at_end`` or ``paper`` in the last tests.
+
+    The last six tests of a run swing less than its last one.
+    """
+    tests = [row[name] for row in run["curve"] if name in row][-6:]
+    return float(np.mean(tests)), min(tests), max(tests)
+
+
 def steps_to(run: dict, level: float) -> float:
     """Steps that the agent had collected at the first evaluation with this success.
 
