@@ -324,6 +324,16 @@ def test_without_a_margin_the_notation_stands_in_the_header(width, book, page_fa
 
 
 @pytest.mark.browser
+def test_on_a_phone_what_a_table_is_about_can_be_read_whole(book, page_factory):
+    page = f"{book.as_uri()}/chapters/12-missing-told-deeper.html"
+    lines = page_factory(page, width=375).locator(".cell_output:has(table) .stream pre")
+    widths = "all => all.map(e => [e.scrollWidth, e.clientWidth])"
+    shown = [pair for pair in lines.evaluate_all(widths) if pair[1]]  # others wait
+    assert len(shown) > 3
+    assert all(whole <= seen for whole, seen in shown)
+
+
+@pytest.mark.browser
 def test_on_a_phone_a_tap_enlarges_a_figure(book, page_factory):
     tab = page_factory(f"{book.as_uri()}/chapters/04-pairs.html", width=375)
     figure = tab.locator(".cell_output > img").first
