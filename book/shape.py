@@ -148,13 +148,13 @@ def choices(lines: list[str]) -> tuple[list[str], list[tuple[bool, str, list[str
 
 def main() -> int:
     """Print the table; with names of chapters as arguments, of these alone."""
-    print("chapter              lines cell words min first move")
+    print("chapter                lines cell words min first move")
     for path in sorted(CHAPTERS.glob("[0-9][0-9]-*.md")):
         if not sys.argv[1:] or any(name in path.stem for name in sys.argv[1:]):
             text = path.read_text()
             seen = [cell.lines for cell in cells(unfolded(text))] + listings(text)
             print(
-                f"{path.stem:20} {sum(seen):5} {max(seen):4} {words(unfolded(text)):5} "
+                f"{path.stem:22} {sum(seen):5} {max(seen):4} {words(unfolded(text)):5} "
                 f"{minutes(text):3} {first_move(text):10.0%}"
             )
     return 0

@@ -114,6 +114,11 @@ def test_chapter_shows_little_code_and_something_that_moves_first(path):
         assert shape.first_move(text) < 0.2
 
 
+@chapter
+def test_chapter_takes_25_minutes_at_most(path):
+    assert shape.minutes(path.read_text()) <= 25
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_no_empty_links_and_every_linked_file_exists(path):
     for text, target in re.findall(r"\[([^\]]*)\]\(([^)]*)\)", path.read_text()):
