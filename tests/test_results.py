@@ -91,6 +91,7 @@ def test_the_command_prints_every_recorded_run(capsys):
 FROM_SCRATCH = {
     "BinPick-own403-gcbc-*": ("GCBC", "nothing", "its actor"),
     "BinPick-own403-crl-*": ("CRL", "nothing", "its actor"),
+    "from-scratch/crl-acts-*": ("CRL", "nothing", "its critic"),
     "BinPick-own403-c_learning-*": ("C-learning with NCE", "nothing", "its actor"),
     "from-scratch/steps-alone-*": ("C-learning", "nothing", "its actor"),
     "from-scratch/alone-acts-*": (
