@@ -398,7 +398,7 @@ def test_a_choice_says_whether_it_is_right_and_uncovers_the_result(book, page_fa
 
 @pytest.mark.browser
 def test_a_result_that_waits_leaves_no_screen_empty(book, page_factory):
-    tab = page_factory(f"{book.as_uri()}/chapters/12-missing-deeper.html")
+    tab = page_factory(f"{book.as_uri()}/chapters/12-missing-told-deeper.html")
     waits = tab.locator(".cell.waits > .cell_output")
     heights = "boxes => boxes.map(box => [box.clientHeight, box.scrollHeight])"
     shown, whole = zip(*waits.evaluate_all(heights), strict=True)
