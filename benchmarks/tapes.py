@@ -24,7 +24,8 @@ aims.csv: the actor's mode in 200 episodes of practice, and in 200 others as it 
 median distance of the block from its goal at the end, in metres.
 
 ends.csv, of the practice: where the goal has the block and where the block ends, on the
-table, in metres.
+table, in metres. Of runs on Reach there is this table only, after 200 episodes of the
+task: where the goal has the hand and where the hand ends, in space.
 
     python benchmarks/tapes.py runs/one runs/other --out results
 """
@@ -222,31 +223,61 @@ def aims_of(run: Run, agent) -> tuple[list[dict], list[dict]]:
     return rows, table
 
 
+def hands_of(run: Run, agent) -> list[dict]:
+    """A row for each goal of Reach: the hand in it, and at the end, by the mode."""
+    checks.one_of("task", run.env.name, ("Reach",))
+    seen = run.env.episodes(run.policy(alone(agent), "mode"), GOALS, seed=SEED)
+    about = {"agent": run.agent, "loss": getattr(agent.config, "loss", "")}
+    about |= {"seed": run.seed, "updates": int(agent.step)}
+    names = [f"{kind}_{axis}" for kind in ("goal", "end") for axis in "xyz"]
+    where = (..., HAND) if run.obs == "state" else (..., 0, slice(3))  # poses of bodies
+    hands = [np.asarray(x)[where] for x in (seen.goals, seen.observations[:, -1])]
+    places = np.concatenate(hands, 1).astype(float).round(4)
+    held = seen.at_end.tolist()
+    return [
+        about | {"held": int(h)} | dict(zip(names, place, strict=True))
+        for h, place in zip(held, places.tolist(), strict=True)
+    ]
+
+
+def tables_of(folders: list[Path]) -> dict[str, list[dict]]:
+    """The rows of each table."""
+    agents = [restored(folder) for folder in folders]
+    for run, _ in agents:
+        checks.one_of("task", run.env.name, ("BinPick", "Reach"))
+    if any(run.env.name == "Reach" for run, _ in agents):
+        return {"ends": [row for run, agent in agents for row in hands_of(run, agent)]}
+    tables = {name: [] for name in ("tapes", "climbs", "stands", "aims", "ends")}
+    bar = tqdm(folders, unit="run", leave=False)
+    for folder, (run, agent) in zip(bar, agents, strict=True):
+        tables["tapes"] += rows_of(folder)
+        tables["climbs"] += climbs_of(run, alone(agent))
+        tables["stands"] += stands_of(run, agent)
+        aims, ends = aims_of(run, agent)
+        tables["aims"] += aims
+        tables["ends"] += ends
+    return tables
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = Parser(prog="tapes.py", description=__doc__.splitlines()[0])
-    about = "folders of finished runs on BinPick, from states"
+    about = "folders of finished runs on BinPick from states, or on Reach"
     parser.add_argument("runs", nargs="+", type=Path, help=about)
     parser.add_argument("--out", type=Path, help="folder for the tables")
     args = parser.parse_args(argv)
     begun = time.perf_counter()
     try:
-        folders = tqdm(args.runs, unit="run", leave=False)
-        rows = [row for folder in folders for row in rows_of(folder)]
-        agents = [restored(folder) for folder in args.runs]
-        climbs = [row for run, one in agents for row in climbs_of(run, alone(one))]
-        ways = [row for run, agent in agents for row in stands_of(run, agent)]
-        aims, ends = zip(*(aims_of(run, agent) for run, agent in agents), strict=True)
+        tables = tables_of(args.runs)
     except (ValueError, OSError) as problem:
         parser.error(str(problem))
-    for row in [*rows, *climbs, *ways]:
-        print(row)
+    for name in ("tapes", "climbs", "stands"):
+        for row in tables.get(name, ()):
+            print(row)
     if args.out:
         command = " ".join(["python benchmarks/tapes.py", *map(str, args.runs)])
         minutes = round((time.perf_counter() - begun) / 60, 1)
         told = {"command": command, "minutes": minutes}
-        tables = {"tapes": rows, "climbs": climbs, "stands": ways}
-        tables |= {"aims": sum(aims, []), "ends": sum(ends, [])}
         for name, mine in tables.items():
             record(args.out, name, mine, told)
     return 0

@@ -327,6 +327,11 @@ def test_misses_are_arrows_from_goals_to_ends():
     (left, right), (low, high) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
     assert left <= 0 < 9 <= right  # the ends, too
     assert low <= 0 < 6.9 <= high < 16
+    figure = plots.misses({"a": (goals, goals)}, 5, "yz")
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == (
+        "y, cm",
+        "z, cm",
+    )
 
 
 def test_action_planes_mark_the_mode_and_the_best_action():

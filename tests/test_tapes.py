@@ -81,6 +81,21 @@ def test_rows_have_all_own_episodes_and_no_others(runs, tmp_path):
     assert aims[0]["held"] <= np.mean(np.array(gaps) < 0.05)  # heights count, too
 
 
+def test_on_reach_it_writes_where_hands_end(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(tapes, "GOALS", 20)
+    assert tapes.main([str(runs[1].out), "--out", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ends.csv", "ends.json"]
+    rows, _ = results.read(str(tmp_path / "ends.csv"))
+    assert {(r["agent"], r["seed"], r["updates"]) for r in rows} == {("crl", 0, 10)}
+    goals, ends = (
+        np.array([[r[f"{k}_{a}"] for a in "xyz"] for r in rows])
+        for k in ("goal", "end")
+    )
+    far = np.linalg.norm(ends - goals, axis=1)
+    assert [r["held"] for r in rows] == (far < 0.05).tolist()
+    assert goals.std(0).min() > 0.02 < ends.std(0).max()
+
+
 def test_aims_are_corrected_after_practice(runs, monkeypatch):
     """Episodes are made: all end 3 cm beside their goals, and one of four holds."""
     goals = np.tile([0, 0, 0, 0.04, 0.5, 0, 0.02], (12, 1))
@@ -220,12 +235,13 @@ def test_ways_of_acting_are_counted(runs, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("which", "message"), [(1, "task must be one of"), (None, "a run has config.json")]
+    ("which", "message"),
+    [((1, 0), "task must be one of Reach"), ((), "a run has config.json")],
 )
 def test_other_folders_get_one_line(which, message, runs, tmp_path, capsys):
-    folder = tmp_path if which is None else runs[which].out
+    folders = [runs[k].out for k in which] or [tmp_path]
     with pytest.raises(SystemExit, match="2"):
-        tapes.main([str(folder)])
+        tapes.main([str(folder) for folder in folders])
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1

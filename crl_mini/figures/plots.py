@@ -707,10 +707,13 @@ def action_planes(panels: Mapping[str, tuple[Array, Array, Array]]) -> Figure:
 
 
 @styled
-def misses(panels: Mapping[str, tuple[Array, Array]], limit: float) -> Figure:
+def misses(
+    panels: Mapping[str, tuple[Array, Array]], limit: float, along: str = "xy"
+) -> Figure:
     """Arrows from where the goals are, (N, 2) in cm, to what was reached, a panel each.
 
-    Orange ones miss by more than `limit`; of more than three limits none is drawn.
+    `along` names both axes. Orange ones miss by more than `limit`; of more than three
+    limits none is drawn.
     """
     kinds = {f"below {limit:g} cm": (0, limit), "more": (limit, 3 * limit)}
     figure, axes = _panels(len(panels), 3.6, sharex=True, sharey=True)
@@ -725,8 +728,8 @@ def misses(panels: Mapping[str, tuple[Array, Array]], limit: float) -> Figure:
             ax.quiver(*arrows, color=colour, label=label, **how)
             ax.update_datalim(ends[use])
         ax.autoscale_view()
-        ax.set(title=title, xlabel="x, cm", aspect="equal")
-    axes[0].set(ylabel="y, cm")
+        ax.set(title=title, xlabel=f"{along[0]}, cm", aspect="equal")
+    axes[0].set(ylabel=f"{along[1]}, cm")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2
     )
