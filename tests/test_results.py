@@ -140,7 +140,8 @@ def test_readme_shows_what_is_recorded():
     text = (ROOT / "README.md").read_text()
     aims = results.read("from-scratch/pair-acts/aims.csv")[0]
     held = [f"{100 * r['held']:.0f}" for r in aims if r["near"] == 0.1]
-    assert f"the same agents hold {held[0]}, {held[1]} and {held[2]} %" in " ".join(text.split())
+    said = f"the same agents hold {held[0]}, {held[1]} and {held[2]} %"
+    assert said in " ".join(text.split())
     _, section = text.split("## Results\n")
     shown = [line for line in section.splitlines() if line.startswith("|")]
     header, rule, *rows = results.summary(RUNS).splitlines()
